@@ -1,0 +1,65 @@
+# Every target sets up what it needs in .venv. `make` alone lists the targets.
+# Windows and conda: README.md gives the same steps without make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SETTINGS := pyproject.toml constraints.txt
+CHAPTERS := $(wildcard chapters/*.ipynb)
+# Where `make lab` opens; the first chapter unless LAB_CHAPTER names another.
+LAB_CHAPTER ?= $(firstword $(wildcard chapters/[0-9]*.ipynb))
+LAB_ARGS ?=
+
+# One thread a process: sums come out the same whatever the number of cores (so the committed
+# outputs can be compared strictly), and two notebooks run side by side without a quarrel.
+ONE_THREAD := OMP_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test book browser sync assignments lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 13
+
+lab: $(VENV)/.stamp-notebooks  ## open the course in JupyterLab (LAB_ARGS="--no-browser --port=8899")
+	@$(if $(CHAPTERS),$(BIN)/python -m nbformat.sign $(CHAPTERS) >/dev/null)
+	@echo "JupyterLab prints its address below; stop it with Ctrl-C."
+	@JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter" $(BIN)/python -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) \
+		$(if $(LAB_CHAPTER),--LabApp.default_url=/lab/tree/$(LAB_CHAPTER)) $(LAB_ARGS)
+
+test: $(VENV)/.stamp-course  ## style, types, tests, and every notebook against its committed outputs
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "not site and not browser"
+	$(ONE_THREAD) $(BIN)/python -m pytest --nbval --nbval-sanitize-with=tests/chapters/nbval.cfg \
+		$(CHAPTERS) -n 2 --dist loadfile
+
+book: $(VENV)/.stamp-site  ## build the site from the committed outputs, warnings as errors
+	$(BIN)/jupyter-book build --all -W -n --keep-going .
+	@echo "The site: $(CURDIR)/_build/html/index.html"
+
+browser: $(VENV)/.stamp-course  ## the site and JupyterLab driven by a headless Chromium
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "site or browser"
+
+sync: $(VENV)/.stamp-notebooks  ## execute the chapters whose text changed (ALL=1: every one)
+	$(BIN)/python scripts/notebooks.py sync $(if $(ALL),--all)
+
+assignments: $(VENV)/.stamp-grading  ## write the student versions to release/ (CHAPTER=04_gan_minimax)
+	$(BIN)/python scripts/assignments.py $(if $(CHAPTER),--chapter $(CHAPTER))
+
+lock:  ## renew constraints.txt from the ranges in pyproject.toml
+	$(PYTHON) scripts/lock.py
+
+clean:  ## remove .venv and everything built
+	rm -rf $(VENV) _build build *.egg-info
+
+# .stamp-notebooks installs the extra "notebooks", and so on: a target waits only for what it
+# uses, once, until the settings change.
+$(VENV)/.stamp-%: $(SETTINGS) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and \
+		f"Python 3.11 or newer is needed, but $(PYTHON) is {v}; try: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)

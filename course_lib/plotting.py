@@ -1,0 +1,454 @@
+"""Pictures of the course: grids of images, curves, densities, films of training.
+
+Every function returns a matplotlib Figure that pyplot does not know, so a notebook cell that ends
+with it shows it exactly once, and nothing piles up in memory. Colours are those of Okabe and Ito
+(https://jfly.uni-koeln.de/color/), which readers with colour-blindness can tell apart.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+from torch import Tensor
+
+from course_lib.player import Control, Player, player, png_small, rasterise
+
+COLOURS = {"data": "#0072B2", "model": "#D55E00", "discriminator": "#009E73", "latent": "#CC79A7"}
+_FURTHER_COLOURS = ("#0072B2", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+
+DPI = 110
+WIDTH = 5.6  # inches: 616 pixels, so that 12 point text is still readable on a phone
+STYLE: Any = {  # matplotlib types the keys as one long Literal
+    "figure.dpi": DPI,
+    "font.size": 12,
+    "axes.titlesize": 12,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 12,
+    "axes.labelcolor": "#333333",
+    "axes.edgecolor": "#888888",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": "#888888",
+    "ytick.color": "#888888",
+    "xtick.labelcolor": "#333333",
+    "ytick.labelcolor": "#333333",
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
+    "legend.fontsize": 11,
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+}
+# D(x) near 1 means "data", near 0 means "model": the background takes the pale colours of the two.
+_FIELD = LinearSegmentedColormap.from_list("field", ["#F0A36B", "#FAFAFA", "#6FB1DC"])
+
+
+def course_style() -> AbstractContextManager[None]:
+    """Context in which matplotlib draws in the course's style: `with course_style(): …`."""
+    return mpl.rc_context(STYLE)
+
+
+class CourseFigure(Figure):
+    """A Figure that shows itself in a notebook, also where pyplot was never imported."""
+
+    def _repr_png_(self) -> bytes:
+        return png_small(rasterise(self))
+
+
+def subplots(
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    width: float | int = WIDTH,
+    height: float | int = 3.2,
+    **options: Any,
+) -> tuple[Figure, Any]:
+    """`plt.subplots` in the course's style: width and height in inches, returns (figure, axes).
+
+    `options` go to `Figure.subplots` (`sharey=True`, `squeeze=False`, …).
+    """
+    with course_style():
+        figure = CourseFigure(figsize=(width, height), dpi=DPI, layout="constrained")
+        return figure, figure.subplots(rows, columns, **options)
+
+
+def image_grid(
+    images: Float[Tensor, "n channels height width"],
+    columns: int = 10,
+    *,
+    row_labels: Sequence[str] | None = None,
+    titles: Sequence[str] | None = None,
+    title: str = "",
+) -> Figure:
+    """Shows images in rows of `columns`, each pixel enlarged by the same whole factor.
+
+    Args:
+        images: in [-1, 1]; 1 channel (black to white) or 3 (RGB).
+        columns: images in a row.
+        row_labels: one text for each row, to its left.
+        titles: one short text for each image, above it.
+        title: one text above the whole grid.
+
+    Raises:
+        ValueError: wrong shape, no image, values that are not finite or outside [-1, 1], or a
+            number of labels that does not fit.
+    """
+    check_images(images, "images")
+    if columns < 1:
+        raise ValueError(f"columns must be at least 1, got {columns}")
+    columns = min(columns, len(images))
+    rows = math.ceil(len(images) / columns)
+    if row_labels is not None and len(row_labels) != rows:
+        raise ValueError(f"row_labels: expected {rows} texts, one a row, got {len(row_labels)}")
+    if titles is not None and len(titles) != len(images):
+        raise ValueError(f"titles: expected {len(images)}, one an image, got {len(titles)}")
+
+    side = max(images.shape[2:])
+    factor = max(1, min(112 // side, round(DPI * WIDTH) // ((side + 1) * columns)))
+    gap = max(1, side // 14)
+    row_gap = gap if titles is None else gap + math.ceil(17 / factor)
+    tiled = tile(images, columns, gap, row_gap)
+    height, width = tiled.shape[:2]
+
+    # Margins in pixels, so that image pixels fall exactly on figure pixels.
+    left = 14 + max(_text_width(text, 11) for text in row_labels) if row_labels else 2
+    top = 28 if title else 2
+    full_width = left + max(width * factor + 2, _text_width(title, 12) + 4)
+    full_height = top + height * factor + 2
+    with course_style():
+        figure = CourseFigure(figsize=(full_width / DPI, full_height / DPI), dpi=DPI)
+        axes = figure.add_axes(
+            (
+                left / full_width,
+                2 / full_height,
+                width * factor / full_width,
+                height * factor / full_height,
+            )
+        )
+        shown = tiled if tiled.ndim == 3 else np.repeat(tiled[..., None], 3, axis=2)
+        axes.imshow(shown, interpolation="nearest", aspect="auto")
+        axes.set_axis_off()
+        if title:
+            figure.text(left / full_width, 1 - 6 / full_height, title, va="top")
+        cell_height, cell_width = images.shape[2] + row_gap, images.shape[3] + gap
+        for row, text in enumerate(row_labels or ()):
+            middle = (row + 1) * cell_height - images.shape[2] / 2 - 0.5
+            axes.text(-8 / factor, middle, text, ha="right", va="center", fontsize=11)
+        for position, text in enumerate(titles or ()):
+            row, column = divmod(position, columns)
+            axes.text(
+                gap + column * cell_width + images.shape[3] / 2 - 0.5,
+                row * cell_height + row_gap - 0.5 - 2 / factor,
+                text,
+                ha="center",
+                va="bottom",
+                fontsize=9,
+            )
+    return figure
+
+
+def loss_curves(
+    history: Mapping[str, Sequence[float]],
+    names: Sequence[str] | None = None,
+    *,
+    reference_lines: Mapping[str, float | int] | None = None,
+    smooth: int = 25,
+) -> Figure:
+    """Plots metrics of a training run: raw values faint, moving average strong.
+
+    Args:
+        history: metric name -> one value for each entry of `history.steps`.
+        names: which metrics, in this order; all if None.
+        reference_lines: label -> height of a dashed horizontal line, such as {"log 4": 1.386}.
+        smooth: width of the centred moving average in entries; 1 for none.
+
+    Raises:
+        ValueError: nothing to plot, an unknown name, or lengths that do not match `steps`.
+    """
+    steps = getattr(history, "steps", None)
+    if steps is None:
+        raise ValueError(
+            f"history of type {type(history).__name__} has no attribute steps; "
+            "pass the history that training returned"
+        )
+    names = list(history) if names is None else list(names)
+    unknown = [name for name in names if name not in history]
+    if unknown:
+        raise ValueError(f"names: {unknown} not in the history, which holds {sorted(history)}")
+    if not names or len(steps) == 0:
+        raise ValueError("history is empty; train for at least one step before plotting")
+    if smooth < 1:
+        raise ValueError(f"smooth must be at least 1, got {smooth}")
+
+    figure, axes = subplots()
+    further = iter(_FURTHER_COLOURS * len(names))
+    for name in names:
+        values = np.asarray(history[name], dtype=float)
+        if len(values) != len(steps):
+            raise ValueError(f"history[{name!r}] has {len(values)} values for {len(steps)} steps")
+        colour = _colour_of(name) or next(further)
+        if smooth > 1:
+            axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
+        average = _moving_average(values, smooth)
+        axes.plot(steps, average, color=colour, label=name.replace("_", " "))
+    for text, level in (reference_lines or {}).items():
+        axes.axhline(level, color="#555555", linestyle=(0, (4, 3)), linewidth=1)
+        axes.annotate(
+            text,
+            (1, level),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            color="#555555",
+            fontsize=11,
+        )
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss" if all("loss" in name for name in names) else "value")
+    axes.margins(x=0.01)
+    with course_style():
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
+    return figure
+
+
+def density_field(
+    discriminator: Callable[[Tensor], Tensor],
+    data_points: Float[Tensor, "n 2"],
+    model_points: Float[Tensor, "m 2"],
+    limits: tuple[float | int, float | int],
+    *,
+    title: str = "",
+) -> Figure:
+    """Draws samples of data and model over the discriminator's opinion of every place.
+
+    Args:
+        discriminator: maps points, float (n, 2), to probabilities in [0, 1], shape (n,): the
+            *probability* that a point is data, so put a sigmoid behind a network that gives logits.
+        data_points, model_points: coordinates, in the units of `limits`.
+        limits: lower and upper end of both axes.
+
+    Raises:
+        ValueError: points or probabilities of a wrong shape, not finite, or outside [0, 1].
+    """
+    low, high = limits
+    if not low < high:
+        raise ValueError(f"limits must be (lower, upper) with lower < upper, got {limits}")
+    for name, points in (("data_points", data_points), ("model_points", model_points)):
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise ValueError(f"{name} has shape {tuple(points.shape)}, expected (n, 2)")
+        _check_finite(points, name)
+    cells = 100
+    line = torch.linspace(low, high, cells, dtype=data_points.dtype, device=data_points.device)
+    plane = torch.cartesian_prod(line, line)
+    with torch.no_grad():
+        field = discriminator(plane)
+    if field.shape != (cells * cells,):
+        raise ValueError(
+            f"discriminator gave shape {tuple(field.shape)} for {cells * cells} points, expected "
+            f"({cells * cells},); remove the trailing axis with .squeeze(1)"
+        )
+    _check_finite(field, "discriminator(x)")
+    if field.min() < 0 or field.max() > 1:
+        raise ValueError(
+            f"discriminator(x) ranges from {field.min():.3g} to {field.max():.3g}, expected "
+            "probabilities in [0, 1]; if it gives logits, pass lambda x: d(x).sigmoid()"
+        )
+
+    figure, axes = subplots(height=4.6)
+    grid = line.numpy(force=True)
+    filled = axes.contourf(
+        grid,
+        grid,
+        field.numpy(force=True).reshape(cells, cells).T,
+        levels=np.linspace(0, 1, 12),  # odd number of bands: the middle one, white, is D = 1/2
+        cmap=_FIELD,
+    )
+    for role, points in (("data", data_points), ("model", model_points)):
+        x, y = points.numpy(force=True).T
+        axes.scatter(x, y, s=7, color=COLOURS[role], alpha=0.7, linewidths=0, label=role)
+    axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    with course_style():
+        bar = figure.colorbar(filled, ax=axes, label="$D(x)$", ticks=[0, 0.25, 0.5, 0.75, 1])
+        bar.outline.set_visible(False)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, markerscale=3)
+        axes.set_title(title, pad=32)
+    return figure
+
+
+def densities_1d(
+    x: Float[Tensor, " points"],
+    curves: Mapping[str, tuple[Float[Tensor, " points"], str]],
+    *,
+    top: float | int,
+    title: str = "",
+) -> Figure:
+    """Draws densities on a line and, on a second axis from 0 to 1, a discriminator.
+
+    Args:
+        x: where the curves are given.
+        curves: label -> (values at x, role); the role is a key of COLOURS. A curve of the role
+            "discriminator" goes to the second axis, the others are densities.
+        top: upper end of the density axis; fixed, so that pictures can be compared.
+    """
+    with course_style():
+        # Fixed margins: half the drawing time of an automatic layout, which counts under a slider.
+        figure = CourseFigure(figsize=(WIDTH, 3.4), dpi=DPI)
+        axes = figure.add_axes((0.11, 0.165, 0.77, 0.66))
+        right: Axes | None = None
+        lines = []
+        places = x.numpy(force=True)
+        for label, (values, role) in curves.items():
+            if role not in COLOURS:
+                raise ValueError(f"role {role!r} of {label!r} unknown; choose from {list(COLOURS)}")
+            height = values.numpy(force=True)
+            if role == "discriminator":
+                if right is None:
+                    right = axes.twinx()
+                    right.spines["right"].set_visible(True)
+                    right.set(ylim=(0, 1.02), ylabel="$D(x)$", yticks=[0, 0.5, 1])
+                lines += right.plot(places, height, color=COLOURS[role], label=label)
+            else:
+                lines += axes.plot(places, height, color=COLOURS[role], label=label)
+                axes.fill_between(places, height, color=COLOURS[role], alpha=0.12, linewidth=0)
+        axes.set(xlim=(places[0], places[-1]), ylim=(0, top), xlabel="$x$", ylabel="density")
+        axes.set_title(title, pad=28)
+        axes.legend(
+            handles=lines, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2
+        )
+    return figure
+
+
+def film(
+    frames: Sequence[Figure] | Sequence[Tensor],
+    captions: Sequence[str],
+    *,
+    alt: str,
+    columns: int = 8,
+    frames_per_second: float | int = 4,
+) -> Player:
+    """Turns snapshots of a training run into a player with a play button and a slider.
+
+    Args:
+        frames: figures of one size, or batches of images, Float[Tensor, "n channels height width"]
+            in [-1, 1], each shown as a grid.
+        captions: one plain text for each frame, such as "step 200".
+        alt: what the film shows, in a sentence, for readers who cannot see it.
+        columns: images in a row, where frames are batches.
+        frames_per_second: speed of playing.
+
+    Raises:
+        ValueError: no frame, captions that do not match, frames of different sizes, or images that
+            are not in [-1, 1].
+    """
+    if len(captions) != len(frames):
+        raise ValueError(f"captions: expected {len(frames)}, one a frame, got {len(captions)}")
+    pictures: list[Image.Image] = []
+    scale = 1
+    for position, frame in enumerate(frames):
+        if isinstance(frame, Tensor):
+            check_images(frame, f"frames[{position}]")
+            columns = min(columns, len(frame))
+            pixels = tile(frame, columns, 1, 1)
+            pictures.append(Image.fromarray((255 * pixels).round().astype(np.uint8)).convert("RGB"))
+            scale = max(1, 480 // pictures[0].width)
+        elif isinstance(frame, Figure):
+            pictures.append(rasterise(frame))
+        else:
+            raise ValueError(
+                f"frames[{position}] is a {type(frame).__name__}, expected a Figure or images"
+            )
+    control = Control(label="Frame", texts=tuple(captions))
+    return player(
+        pictures,
+        [control],
+        alt=alt,
+        frames_per_second=frames_per_second,
+        scale=scale,
+        budget=200_000 if scale > 1 else 250_000,
+    )
+
+
+def check_images(images: Tensor, name: str) -> None:
+    """Raises a ValueError unless `images` is a float batch, 1 or 3 channels, in [-1, 1]."""
+    if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
+        shape = tuple(getattr(images, "shape", ()))
+        kind = getattr(images, "dtype", type(images).__name__)
+        raise ValueError(
+            f"{name}: expected a float tensor (n, channels, height, width), got {kind} {shape}; "
+            "a single image needs images[None]"
+        )
+    if len(images) == 0:
+        raise ValueError(f"{name} holds no image")
+    if images.shape[1] not in (1, 3):
+        raise ValueError(f"{name} has {images.shape[1]} channels, expected 1 (grey) or 3 (RGB)")
+    _check_finite(images, name)
+    low, high = images.min().item(), images.max().item()
+    if low < -1.001 or high > 1.001:
+        raise ValueError(
+            f"{name} ranges from {low:.3g} to {high:.3g}, expected [-1, 1]; this is a fault of "
+            "scaling, not of display: bytes need x / 127.5 - 1, a generator needs tanh at its end"
+        )
+
+
+def tile(
+    images: Float[Tensor, "n channels height width"], columns: int, gap: int, row_gap: int
+) -> np.ndarray:
+    """Lays images in [-1, 1] out in rows, white between them, as an array in [0, 1].
+
+    Returns:
+        (H, W) for one channel, (H, W, 3) for three; `gap` pixels between columns and around, and
+        `row_gap` pixels above each row.
+    """
+    n, channels, height, width = images.shape
+    rows = math.ceil(n / columns)
+    pixels = ((images.detach().float().clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).numpy(force=True)
+    shape = (rows * (height + row_gap) + gap, columns * (width + gap) + gap, channels)
+    page = np.ones(shape, dtype=np.float32)
+    for position, image in enumerate(pixels):
+        y = position // columns * (height + row_gap) + row_gap
+        x = position % columns * (width + gap) + gap
+        page[y : y + height, x : x + width] = image
+    return page[..., 0] if channels == 1 else page
+
+
+def _text_width(text: str, points: float | int) -> int:
+    """Width of a line of text in pixels."""
+    if not text:
+        return 0
+    return math.ceil(TextPath((0, 0), text, size=points).get_extents().x1 * DPI / 72)
+
+
+def _colour_of(name: str) -> str | None:
+    if "discriminator" in name:
+        return COLOURS["discriminator"]
+    return COLOURS["model"] if "generator" in name else None
+
+
+def _moving_average(values: np.ndarray, window: int) -> np.ndarray:
+    """Centred average; near the ends over the entries there are."""
+    kernel = np.ones(min(window, len(values)))
+    return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
+
+
+def _check_finite(values: Tensor, name: str) -> None:
+    bad = int((~torch.isfinite(values)).sum())
+    if bad:
+        raise ValueError(
+            f"{name}: {bad} of {values.numel()} values are NaN or infinite; look for the "
+            "first step of training that gave one"
+        )

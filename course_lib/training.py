@@ -1,0 +1,285 @@
+"""The one training loop of the course, on Hugging Face Accelerate.
+
+A ``train_*`` function of a model file builds its models and optimisers, writes one readable
+``step(batch) -> metrics``, and hands it to :meth:`Trainer.fit`. The step is the algorithm; what
+lives here is what every algorithm needs and none is about: device, precision, seed, batches,
+progress, the record of the metrics, and a clear stop when a metric is no longer finite.
+
+What made the loop fast on a CPU: the data is one preloaded tensor indexed by a permutation (no
+worker processes, no collating of single examples), Adam is fused, no gradient flows into a
+network that is not being updated, and metrics are read back once in ``CHECK_EVERY`` steps
+instead of in every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import set_seed
+from jaxtyping import Shaped
+from torch import Tensor, nn
+from tqdm import tqdm
+
+PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+CHECK_EVERY = 50  # steps between two looks at the metrics; each look waits for the device
+
+Metrics = Mapping[str, Tensor]
+
+
+class TrainingDivergedError(RuntimeError):
+    """A metric became NaN or infinite; the message names the step and the metric."""
+
+
+class History(Mapping[str, list[float]]):
+    """What training recorded: for each metric one number a step.
+
+    ``history["generator_loss"]`` is a list with one float a step and ``history.steps`` is the
+    matching list 1, 2, …, so that ``plot(history.steps, history[name])`` works as it stands.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[float]] = {}
+
+    @property
+    def steps(self) -> list[int]:
+        return list(range(1, 1 + max((len(v) for v in self._values.values()), default=0)))
+
+    def append(self, metrics: Mapping[str, float]) -> None:
+        """Record one step.
+
+        Raises:
+            ValueError: if the names differ from those of the first step.
+        """
+        if self._values and metrics.keys() != self._values.keys():
+            raise ValueError(
+                f"step returned the metrics {sorted(metrics)}, but earlier steps returned "
+                f"{sorted(self._values)}; return the same names in every step"
+            )
+        for name, value in metrics.items():
+            self._values.setdefault(name, []).append(value)
+
+    def __getitem__(self, name: str) -> list[float]:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name}={values[-1]:.4g}" for name, values in self._values.items())
+        return f"History({len(self.steps)} steps; last: {last or 'nothing recorded'})"
+
+
+class Trainer:
+    """Device, precision and seed of one training run.
+
+    Args:
+        seed: seeds Python, NumPy and torch, and fixes the order of the data.
+        device: "auto" (an accelerator if there is one, else the CPU) or "cpu".
+        precision: "fp32", "bf16" or "fp16" (autocast of the models' forward pass).
+        progress: show a progress bar; None means only where somebody watches, that is in a
+            terminal or a notebook.
+
+    Raises:
+        ValueError: for an unknown device or precision.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        device: str = "auto",
+        precision: str = "fp32",
+        progress: bool | None = None,
+    ) -> None:
+        if device not in ("auto", "cpu"):
+            raise ValueError(f"device must be 'auto' or 'cpu', got {device!r}")
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {list(PRECISIONS)}, got {precision!r}")
+        # Accelerate keeps one state a process and refuses a second precision or device. A
+        # notebook trains several models in turn, so each run starts from a clean state.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision=PRECISIONS[precision])
+        self.seed = seed
+        self.progress = progress
+        set_seed(seed)
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    def prepare(self, *parts: Any) -> tuple[Any, ...]:
+        """Move models to the device and wrap models and optimisers for precision and processes."""
+        return tuple(self.accelerator.prepare(part) for part in parts)
+
+    def minimise(self, loss: Tensor, optimiser: Any) -> None:
+        """One gradient step on ``loss`` (a scalar) with respect to the optimiser's parameters."""
+        optimiser.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        optimiser.step()
+
+    def fit(
+        self,
+        step: Callable[..., Metrics],
+        *data: Shaped[Tensor, "n ..."],
+        batch_size: int,
+        steps: int,
+        after_step: Callable[[int], None] | None = None,
+    ) -> History:
+        """Call ``step`` on ``steps`` shuffled batches and record the metrics it returns.
+
+        Every pass over the data uses a new permutation. The short batch at the end of a pass is
+        dropped, so that every batch has exactly ``batch_size`` examples.
+
+        Args:
+            step: one update of the model. Gets one batch of each tensor in ``data`` and returns
+                scalar tensors by name (detached or not).
+            data: one or more tensors with the examples along the first axis, for instance images
+                and their labels. They are moved to the device once and shuffled together.
+            batch_size: examples a batch, between 1 and the number of examples.
+            steps: number of batches, 0 or more.
+            after_step: called with the step's number 1 … ``steps`` after each step.
+
+        Returns:
+            The history, one number a step for each metric.
+
+        Raises:
+            ValueError: for empty data, values that are not finite, a batch size or a number of
+                steps out of range.
+            TrainingDivergedError: when a metric is not finite; names the first such step.
+        """
+        for tensor in data:
+            check_training_data(tensor)
+        examples = len(data[0])
+        if any(len(tensor) != examples for tensor in data):
+            raise ValueError(
+                "the tensors in data must hold the same number of examples, got "
+                f"{[len(tensor) for tensor in data]}"
+            )
+        if not 1 <= batch_size <= examples:
+            raise ValueError(
+                f"batch_size must be between 1 and the number of examples, {examples}; "
+                f"got {batch_size}"
+            )
+        if steps < 0:
+            raise ValueError(f"steps must be 0 or more, got {steps}")
+        history = History()
+        pending: list[Metrics] = []
+        data = tuple(tensor.to(self.device) for tensor in data)
+        with self._progress_bar(steps) as bar:
+            for number, batch in enumerate(self._batches(data, batch_size, steps), start=1):
+                metrics = step(*batch)
+                pending.append({name: value.detach() for name, value in metrics.items()})
+                if after_step is not None:
+                    after_step(number)
+                if len(pending) == CHECK_EVERY or number == steps:
+                    self._record(pending, history)
+                    bar.update(len(pending))
+                    pending = []
+        return history
+
+    def _batches(
+        self, data: tuple[Tensor, ...], batch_size: int, steps: int
+    ) -> Iterator[tuple[Tensor, ...]]:
+        order_of_data = torch.Generator().manual_seed(self.seed)
+        batches_a_pass = len(data[0]) // batch_size
+        for number in range(steps):
+            position = number % batches_a_pass
+            if position == 0:
+                order = torch.randperm(len(data[0]), generator=order_of_data).to(self.device)
+            index = order[position * batch_size : (position + 1) * batch_size]
+            yield tuple(tensor[index] for tensor in data)
+
+    def _record(self, pending: list[Metrics], history: History) -> None:
+        names = list(pending[0])
+        table = torch.stack(
+            [torch.stack([row[name].float().reshape(()) for name in row]) for row in pending]
+        ).cpu()
+        for row, metrics in zip(table.tolist(), pending, strict=True):
+            history.append(dict(zip(metrics, row, strict=True)))
+        bad = (~torch.isfinite(table)).nonzero()
+        if len(bad):
+            row, column = bad[0].tolist()
+            number = len(history.steps) - len(pending) + row + 1
+            raise TrainingDivergedError(
+                f"{names[column]} is {table[row, column].item()} at step {number}: training has "
+                "diverged. Try a smaller learning_rate, and check that the data is scaled as the "
+                "model expects"
+            )
+
+    def _progress_bar(self, steps: int) -> tqdm[Any]:
+        if in_notebook() and self.progress is not False:
+            return _NotebookBar(total=steps, unit=" steps", mininterval=0.5, dynamic_ncols=False)
+        hidden = None if self.progress is None else not self.progress  # None: hidden unless a TTY
+        return tqdm(total=steps, unit=" steps", disable=hidden)
+
+
+def check_training_data(data: Tensor) -> None:
+    """Raise ValueError unless ``data`` has at least one example and only finite values."""
+    if data.ndim == 0 or data.numel() == 0:
+        raise ValueError(
+            "data must be a tensor of at least one example with the examples along the first "
+            f"axis, got shape {tuple(data.shape)}"
+        )
+    if data.is_floating_point():
+        bad = ~torch.isfinite(data).reshape(len(data), -1).all(dim=1)
+        if bad.any():
+            raise ValueError(
+                f"data holds NaN or infinite values in {int(bad.sum())} of {len(data)} examples, "
+                f"the first at index {int(bad.nonzero()[0])}; remove or repair these examples"
+            )
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Within the block no gradient is computed for the parameters of ``model``.
+
+    Gradients still flow *through* it to its input. The generator's update needs just that, and
+    leaving out the discriminator's parameter gradients saves a third of its backward pass.
+    """
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trainable:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+
+
+def in_notebook() -> bool:
+    """Is this code running in a Jupyter kernel?"""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    return getattr(get_ipython(), "kernel", None) is not None
+
+
+class _NotebookBar(tqdm):  # type: ignore[type-arg]
+    """tqdm's text bar in one notebook output that is updated in place.
+
+    tqdm's own notebook bar is a widget, which is lost when the notebook is saved or shown on a
+    static page; a line of text stays.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        from IPython.display import display
+
+        self._handle = display({"text/plain": ""}, raw=True, display_id=True)
+        super().__init__(*args, **kwargs)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        self._handle.update({"text/plain": str(self) if msg is None else msg}, raw=True)
+
+    def close(self) -> None:
+        if not self.disable:
+            self.display()
+            self.disable = True

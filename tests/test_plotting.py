@@ -1,0 +1,249 @@
+"""Figures are drawn as asked, shown exactly once by a notebook, light, and strict about input."""
+
+import inspect
+import io
+import math
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from PIL import Image
+
+from course_lib import plotting
+from course_lib.player import rasterise
+
+LIMIT = 40_000  # bytes of a figure in a notebook
+
+
+def refuses(function, message: str, *arguments, **options) -> None:
+    """The function's own message: below the run-time check of shapes, which has its own tests."""
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(function)(*arguments, **options)
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+class History(dict):
+    @property
+    def steps(self) -> list[int]:
+        return list(range(1, 1 + max(map(len, self.values()), default=0)))
+
+
+def history(n: int = 400) -> History:
+    wave = [1 + 0.3 * math.sin(k) for k in range(n)]
+    return History(discriminator_loss=wave, generator_loss=[2 * v for v in wave], extra=wave)
+
+
+def field(x: torch.Tensor) -> torch.Tensor:
+    return torch.sigmoid(x[:, 0])
+
+
+def ring(n: int) -> torch.Tensor:
+    angle = torch.arange(n) * 2 * math.pi / n
+    return 2 * torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+def example(name: str) -> Figure:
+    x = torch.linspace(-3, 3, 50)
+    density = torch.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+    drawn = {
+        "image_grid": lambda: plotting.image_grid(noise(20, 1, 8, 8)),
+        "loss_curves": lambda: plotting.loss_curves(
+            history(), reference_lines={"log 4": math.log(4)}
+        ),
+        "density_field": lambda: plotting.density_field(field, ring(500), ring(300), (-3.0, 3.0)),
+        "densities_1d": lambda: plotting.densities_1d(
+            x, {"data": (density, "data"), "D": (density, "discriminator")}, top=0.5
+        ),
+    }
+    return drawn[name]()
+
+
+@pytest.mark.parametrize("name", ["image_grid", "loss_curves", "density_field", "densities_1d"])
+def test_figures_are_light_and_unknown_to_pyplot(name: str) -> None:
+    before = plt.get_fignums()
+    figure = example(name)
+    assert plt.get_fignums() == before, "pyplot would show the figure a second time"
+    png = figure._repr_png_()  # type: ignore[attr-defined]
+    assert len(png) < LIMIT
+    assert Image.open(io.BytesIO(png)).width <= 640
+
+
+def test_a_notebook_shows_a_figure_exactly_once() -> None:
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    grid = "plotting.image_grid(torch.zeros(4, 1, 8, 8))"
+    sources = [
+        f"import torch\nfrom course_lib import plotting\n{grid}",
+        "import matplotlib.pyplot as plt\nplt.plot([1, 2]);",  # from here on pyplot has a say
+        grid,
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
+    nbclient.NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
+    for cell in (notebook.cells[0], notebook.cells[2]):
+        shown = [output for output in cell.outputs if "data" in output]
+        assert len(shown) == 1 and "image/png" in shown[0].data
+
+
+def test_image_grid_shows_the_values_it_was_given() -> None:
+    images = torch.stack([torch.full((1, 8, 8), level) for level in (-1.0, 0.0, 1.0)])
+    picture = np.asarray(rasterise(plotting.image_grid(images, columns=3)).convert("L"))
+    middle = picture[picture.shape[0] // 2]
+    thirds = [int(middle[len(middle) * k // 6]) for k in (1, 3, 5)]
+    assert thirds == pytest.approx([0, 128, 255], abs=1)
+
+
+def test_image_grid_shows_colour_and_labels() -> None:
+    red = torch.tensor([1.0, -1.0, -1.0]).reshape(1, 3, 1, 1).expand(5, 3, 8, 8)
+    figure = plotting.image_grid(
+        red, columns=2, row_labels=["a", "b", "c"], titles=list("12345"), title="Reds"
+    )
+    shown = {text.get_text() for text in figure.findobj(plt.Text)}
+    assert {"a", "b", "c", "1", "5", "Reds"} <= shown
+    assert (255, 0, 0) in {colour for _, colour in rasterise(figure).getcolors(1 << 16)}
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (noise(1, 8, 8), r"got torch.float32 \(1, 8, 8\).*images\[None\]"),
+        (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), "float tensor"),
+        (noise(0, 1, 8, 8), "holds no image"),
+        (noise(2, 2, 8, 8), "2 channels, expected 1 .* or 3"),
+        (noise(2, 1, 8, 8) * torch.nan, "128 of 128 values are NaN"),
+        (noise(2, 1, 8, 8) * 127, "fault of scaling"),
+    ],
+)
+def test_image_grid_refuses_bad_images(images: torch.Tensor, message: str) -> None:
+    refuses(plotting.image_grid, message, images)
+
+
+def test_image_grid_forgives_rounding_but_not_more() -> None:
+    plotting.image_grid(torch.full((1, 1, 8, 8), 1.0005))
+    refuses(plotting.image_grid, "fault of scaling", torch.full((1, 1, 8, 8), 1.01))
+
+
+def test_image_grid_refuses_labels_that_do_not_fit() -> None:
+    refuses(plotting.image_grid, "row_labels: expected 2", noise(4, 1, 8, 8), 2, row_labels=["a"])
+    refuses(plotting.image_grid, "titles: expected 4", noise(4, 1, 8, 8), 2, titles=["a"])
+    refuses(plotting.image_grid, "columns must be at least 1", noise(4, 1, 8, 8), 0)
+
+
+def test_loss_curves_draw_raw_values_and_their_centred_average() -> None:
+    values = [0.0, 0.0, 9.0, 0.0, 0.0]
+    figure = plotting.loss_curves(History(generator_loss=values), smooth=3)
+    raw, average = figure.axes[0].lines
+    assert list(raw.get_ydata()) == values
+    assert list(average.get_ydata()) == pytest.approx([0, 3, 3, 3, 0])
+    assert list(average.get_xdata()) == [1, 2, 3, 4, 5]
+    assert to_hex(average.get_color()).upper() == plotting.COLOURS["model"]
+    assert average.get_label() == "generator loss"
+
+
+def test_loss_curves_average_near_the_ends_over_what_there_is() -> None:
+    figure = plotting.loss_curves(History(a=[1.0] * 10), smooth=50)
+    assert list(figure.axes[0].lines[1].get_ydata()) == pytest.approx([1.0] * 10)
+
+
+def test_loss_curves_show_names_and_reference_lines() -> None:
+    figure = plotting.loss_curves(
+        history(), ["extra"], reference_lines={"log 4": math.log(4)}, smooth=1
+    )
+    axes = figure.axes[0]
+    assert len(axes.lines) == 2 and axes.lines[1].get_ydata()[0] == math.log(4)
+    assert "log 4" in [text.get_text() for text in axes.texts]
+    assert axes.get_xlabel() == "step" and axes.get_ylabel() == "value"
+
+
+def test_loss_curves_refuse_bad_input() -> None:
+    refuses(plotting.loss_curves, "no attribute steps", {"a": [1.0]})
+    refuses(plotting.loss_curves, "history is empty", History())
+    refuses(plotting.loss_curves, "not in the history", history(), ["generator"])
+    refuses(plotting.loss_curves, "smooth must be", history(), smooth=0)
+    refuses(plotting.loss_curves, "2 values for 3 steps", History(a=[1.0] * 3, b=[1.0] * 2))
+
+
+def test_density_field_puts_the_field_the_right_way_round() -> None:
+    """D rises along x_1: pale orange (model) on the left, pale blue (data) on the right."""
+    nothing = torch.zeros(0, 2)
+    picture = rasterise(plotting.density_field(field, nothing, nothing, (-6.0, 6.0)))
+    at = {x: picture.getpixel((x, 400)) for x in (100, 420)}
+    red, _, blue = at[100]
+    assert red > blue + 50
+    red, _, blue = at[420]
+    assert blue > red + 50
+
+
+def test_density_field_shows_every_point_and_labels() -> None:
+    figure = plotting.density_field(field, ring(70), ring(30), (-3.0, 3.0), title="Step 5")
+    axes = figure.axes[0]
+    points = {c.get_label(): len(c.get_offsets()) for c in axes.collections}
+    assert points["data"] == 70 and points["model"] == 30
+    assert axes.get_title(loc="left") == "Step 5"
+    assert "D(x)" in figure.axes[1].get_ylabel()
+
+
+def test_density_field_refuses_bad_input() -> None:
+    call = plotting.density_field
+    limits = (-3.0, 3.0)
+    refuses(call, "if it gives logits", lambda x: 9 * x[:, 0], ring(5), ring(5), limits)
+    refuses(call, r"squeeze\(1\)", lambda x: field(x)[:, None], ring(5), ring(5), limits)
+    refuses(call, "NaN", lambda x: field(x) * torch.nan, ring(5), ring(5), limits)
+    refuses(call, "model_points: 10 of 10", field, ring(5), ring(5) * torch.inf, limits)
+    refuses(call, r"data_points has shape \(5, 3\)", field, torch.zeros(5, 3), ring(5), limits)
+    refuses(call, "lower < upper", field, ring(5), ring(5), (3.0, -3.0))
+
+
+def test_density_field_keeps_no_gradient() -> None:
+    network = torch.nn.Linear(2, 1)
+    made = plotting.density_field(
+        lambda x: network(x).squeeze(1).sigmoid(), ring(5), ring(5), (-3.0, 3.0)
+    )
+    assert isinstance(made, Figure) and network.weight.grad is None
+
+
+def test_densities_keep_their_scale_and_give_the_discriminator_its_own_axis() -> None:
+    figure = example("densities_1d")
+    left, right = figure.axes
+    assert left.get_ylim() == (0, 0.5) and right.get_ylim()[0] == 0
+    assert [len(axes.lines) for axes in (left, right)] == [1, 1]
+    x = torch.linspace(0, 1, 5)
+    refuses(plotting.densities_1d, "role 'truth'", x, {"a": (x, "truth")}, top=1.0)
+
+
+def digits_film(noise_level: float = 0.0) -> list[torch.Tensor]:
+    data = pytest.importorskip("sklearn.datasets").load_digits().images[:1536] / 8 - 1
+    frames = torch.tensor(data, dtype=torch.float32).reshape(24, 64, 1, 8, 8)
+    return [(frame + noise_level * noise(64, 1, 8, 8)).clamp(-1, 1) for frame in frames]
+
+
+@pytest.mark.parametrize("noise_level", [0.0, 0.3])
+def test_film_of_a_digit_grid_is_small(noise_level: float) -> None:
+    frames = digits_film(noise_level)
+    film = plotting.film(frames, [f"step {k}" for k in range(24)], alt="Samples during training")
+    assert film.frames == 24
+    assert len(film.html) < 200_000
+    assert film._repr_html_() == film.html
+    stored = re.search(r'"frames":\[([^]]+)\]', film.html)
+    assert stored and len(set(re.findall(r'"([^"]+)"', stored[1]))) == 24
+
+
+def test_film_takes_figures() -> None:
+    figures = [plotting.loss_curves(history(n)) for n in (10, 20, 30)]
+    assert plotting.film(figures, ["a", "b", "c"], alt="Losses").html.count("step") >= 1
+
+
+def test_film_refuses_bad_input() -> None:
+    frame = noise(4, 1, 8, 8)
+    refuses(plotting.film, "captions: expected 1", [frame], ["a", "b"], alt="A")
+    refuses(plotting.film, "empty", [], [], alt="A")
+    refuses(plotting.film, r"frames\[1\] ranges", [frame, 9 * frame], ["a", "b"], alt="A")
+    refuses(plotting.film, "differ in size", [frame, noise(4, 1, 9, 9)], ["a", "b"], alt="A")
+    refuses(plotting.film, r"frames\[0\] is a str", ["x"], ["a"], alt="A")
+    refuses(plotting.film, "alt is empty", [frame], ["a"], alt="")
