@@ -13,7 +13,6 @@ import hashlib
 import json
 import math
 import os
-import secrets
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,14 +24,13 @@ import torch
 from torch import Tensor, nn
 
 import course_lib
+from course_lib.files import tensors_digest, write_atomically
 
 __all__ = [
     "CheckpointError",
     "load_checkpoint",
     "read_card",
     "save_checkpoint",
-    "tensors_digest",
-    "write_atomically",
 ]
 
 REQUIRED = ("preset", "data", "seed", "metrics")
@@ -145,44 +143,6 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     record, _ = _read(Path(path), whole=False)
     return record["card"]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` so that no other process ever sees a part of it.
-
-    The bytes go to a temporary file in the same folder, to the disk, and then by one rename to
-    ``path``: a crash at any moment leaves the old file or the new one, whole. The temporary file is
-    removed on any exception. Several processes may write the same path at once; the last one wins.
-    """
-    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:  # also when the reader interrupts the cell
-        temporary.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":  # make the rename itself survive a power cut
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256, in hexadecimal, of the names, dtypes, shapes and bytes of ``tensors`` (on the CPU).
-
-    The order of the mapping does not matter.
-    """
-    sha = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().contiguous()
-        sha.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return sha.hexdigest()
 
 
 def _complete_card(card: Mapping[str, Any], class_name: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from course_lib.checkpoints import tensors_digest, write_atomically
+from course_lib.files import tensors_digest, write_atomically
 
 __all__ = ["ImageData", "PointData", "cache_folder", "digits", "gaussian_ring", "mnist5k"]
 
@@ -102,7 +102,7 @@ class PointData:
     test_points: Float[Tensor, "test 2"]
     test_labels: Int[Tensor, " test"]
     centres: Float[Tensor, "modes 2"]
-    standard_deviation: float
+    standard_deviation: float | int
 
     def __repr__(self) -> str:
         return (
@@ -114,8 +114,8 @@ class PointData:
 def gaussian_ring(
     n: int = 5000,
     modes: int = 8,
-    radius: float = 2.0,
-    standard_deviation: float = 0.05,
+    radius: float | int = 2.0,
+    standard_deviation: float | int = 0.05,
     seed: int = 0,
 ) -> PointData:
     """Independent draws from Gaussians whose centres lie evenly on a circle.

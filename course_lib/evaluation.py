@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from course_lib.datasets import ImageData
-from course_lib.training import Trainer
+from course_lib.training import Trainer, evaluating
 
 # --- Points in the plane -------------------------------------------------------------------------
 
@@ -31,8 +31,8 @@ class ModeReport:
 def count_modes(
     points: Float[Tensor, "n dim"],
     centres: Float[Tensor, "modes dim"],
-    radius: float,
-    minimum_share: float = 0.01,
+    radius: float | int,
+    minimum_share: float | int = 0.01,
 ) -> ModeReport:
     """Assign each sample to its nearest mode and count the modes that are really covered.
 
@@ -41,7 +41,8 @@ def count_modes(
     few stray points on their way between two modes do not count as coverage.
 
     Raises:
-        ValueError: for no points, dimensions that differ, or a radius or share out of range.
+        ValueError: for no points, dimensions that differ, values that are not finite, or a radius
+            or share out of range.
     """
     if points.ndim != 2 or centres.ndim != 2 or points.shape[1] != centres.shape[1]:
         raise ValueError(
@@ -54,11 +55,16 @@ def count_modes(
         raise ValueError(f"radius must be positive, got {radius}")
     if not 0 < minimum_share <= 1:
         raise ValueError(f"minimum_share must be in (0, 1], got {minimum_share}")
-    distance, nearest = torch.cdist(points, centres).min(dim=1)
+    if not (points.isfinite().all() and centres.isfinite().all()):
+        raise ValueError("points and centres must be finite; the model may have diverged")
+    # Exact differences: for large inputs cdist would by default take a rounded matrix product.
+    distance, nearest = torch.cdist(
+        points.double(), centres.double(), compute_mode="donot_use_mm_for_euclid_dist"
+    ).min(dim=1)
     counts = torch.bincount(nearest[distance <= radius], minlength=len(centres))
     return ModeReport(
         counts=counts,
-        covered=int((counts >= minimum_share * len(points)).sum()),
+        covered=int((counts.double() / len(points) >= minimum_share).sum()),
         on_mode_share=float(counts.sum()) / len(points),
     )
 
@@ -126,7 +132,7 @@ def train_reference_classifier(
 
     batch_size = min(64, len(data.train_images))
     trainer.fit(step, data.train_images, data.train_labels, batch_size=batch_size, steps=steps)
-    return trainer.accelerator.unwrap_model(classifier).eval()
+    return trainer.finish(classifier)
 
 
 @dataclass(frozen=True)
@@ -138,12 +144,11 @@ class ClassReport:
     covered: int  # classes that hold at least minimum_share of the samples, confidently
 
 
-@torch.no_grad()
 def judge(
     classifier: nn.Module,
     images: Float[Tensor, "n channels height width"],
-    threshold: float = 0.9,
-    minimum_share: float = 0.01,
+    threshold: float | int = 0.9,
+    minimum_share: float | int = 0.01,
 ) -> ClassReport:
     """Let a classifier judge images: how many is it sure of, and which classes are there?
 
@@ -166,16 +171,14 @@ def judge(
         if not 0 < value <= 1:
             raise ValueError(f"{name} must be in (0, 1], got {value}")
     parameter = next(classifier.parameters())
-    was_training = classifier.training
-    classifier.eval()
-    logits = torch.cat(
-        [classifier(part.to(parameter.device, parameter.dtype)) for part in images.split(1000)]
-    ).cpu()
-    classifier.train(was_training)
+    with evaluating(classifier):
+        logits = torch.cat(
+            [classifier(part.to(parameter.device, parameter.dtype)) for part in images.split(1000)]
+        ).cpu()
     probability, label = logits.softmax(dim=1).max(dim=1)
     counts = torch.bincount(label[probability >= threshold], minlength=logits.shape[1])
     return ClassReport(
         confident_share=float(counts.sum()) / len(images),
         class_counts=counts,
-        covered=int((counts >= minimum_share * len(images)).sum()),
+        covered=int((counts.double() / len(images) >= minimum_share).sum()),
     )

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from math import prod
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from course_lib.training import History, Trainer, check_training_data, frozen
+from course_lib.training import History, Snapshots, Trainer, check_samples, evaluating, frozen
 
 # --- The two players -----------------------------------------------------------------------------
 
@@ -80,7 +81,7 @@ class Discriminator(nn.Module):
         hidden: Sequence[int] = (1024, 512, 256),
         sample_shape: Sequence[int] = (1, 28, 28),
         *,
-        dropout: float = 0.3,
+        dropout: float | int = 0.3,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
@@ -130,28 +131,21 @@ class Objective:
     generator: Callable[[Tensor], Tensor]
 
 
-def _negative_value(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    return -value_function(real_logits, fake_logits)
-
-
 OBJECTIVES = {
     # G minimises E[log(1 - D(G(z)))]: the game of the theorem. Its gradient dies as D(G(z)) -> 0.
-    "minimax": Objective(_negative_value, lambda fake: -softplus(fake).mean()),
+    "minimax": Objective(
+        lambda real, fake: -value_function(real, fake), lambda fake: -softplus(fake).mean()
+    ),
     # G minimises -E[log D(G(z))]: same fixed point, strong gradient where the generator is poor.
-    "non-saturating": Objective(_negative_value, lambda fake: softplus(-fake).mean()),
+    "non-saturating": Objective(
+        lambda real, fake: -value_function(real, fake), lambda fake: softplus(-fake).mean()
+    ),
     # Least squares on the raw output with targets 1 and 0 (Mao et al. 2017, arXiv 1611.04076).
     "least-squares": Objective(
         lambda real, fake: 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean(),
         lambda fake: 0.5 * (fake - 1).square().mean(),
     ),
 }
-
-
-def get_objective(name: str) -> Objective:
-    """The objective called ``name``: "minimax", "non-saturating" or "least-squares"."""
-    if name not in OBJECTIVES:
-        raise ValueError(f"objective must be one of {list(OBJECTIVES)}, got {name!r}")
-    return OBJECTIVES[name]
 
 
 # --- Training ------------------------------------------------------------------------------------
@@ -165,23 +159,24 @@ class Config:
     batch_size: int = 64
     objective: str = "non-saturating"
     latent_dim: int = 100
-    generator_hidden: tuple[int, ...] = (256, 512, 1024)
-    discriminator_hidden: tuple[int, ...] = (1024, 512, 256)
+    generator_hidden: Sequence[int] = (256, 512, 1024)
+    discriminator_hidden: Sequence[int] = (1024, 512, 256)
     bounded: bool = True  # samples in [-1, 1] through tanh
     batch_norm: bool = False  # in the generator
-    dropout: float = 0.3  # in the discriminator
-    learning_rate: float = 2e-4
-    discriminator_learning_rate: float | None = None  # None: the same as learning_rate
-    betas: tuple[float, float] = (0.5, 0.999)
-    average_decay: float | None = None  # exponential moving average of G's weights; None: none
+    dropout: float | int = 0.3  # in the discriminator
+    learning_rate: float | int = 2e-4  # 0 leaves a player as it is
+    discriminator_learning_rate: float | int | None = None  # None: the same as learning_rate
+    betas: tuple[float | int, float | int] = (0.5, 0.999)
+    average_decay: float | int | None = None  # of a moving average of G's weights; None: none
 
     def __post_init__(self) -> None:
-        get_objective(self.objective)
-        for name in ("batch_size", "latent_dim", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.steps < 0:
-            raise ValueError(f"steps must be 0 or more, got {self.steps}")
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"objective must be one of {list(OBJECTIVES)}, got {self.objective!r}")
+        least = {"steps": 0, "batch_size": 1, "latent_dim": 1, "learning_rate": 0}
+        for name, minimum in (least | {"discriminator_learning_rate": 0}).items():
+            value = getattr(self, name)
+            if value is not None and not value >= minimum:  # also for NaN
+                raise ValueError(f"{name} must be {minimum} or more, got {value}")
 
 
 PRESETS = {
@@ -191,27 +186,53 @@ PRESETS = {
     ),
     # 28x28 digits in a notebook: narrower than the published pair, batch-normalised, averaged
     "quick": Config(
-        steps=1500,
+        steps=2000,
+        latent_dim=64,
         generator_hidden=(128, 256, 512),
         discriminator_hidden=(512, 256),
         batch_norm=True,
-        learning_rate=5e-4,
+        dropout=0.0,
+        learning_rate=1e-3,
         average_decay=0.99,
     ),
     # points in the plane, e.g. the ring of eight Gaussians
     "points": Config(
         steps=1500,
-        batch_size=256,
+        batch_size=128,
         latent_dim=2,
         generator_hidden=(64, 64),
         discriminator_hidden=(64, 64),
         bounded=False,
         dropout=0.0,
-        learning_rate=1e-3,
+        learning_rate=2e-3,
+        average_decay=0.99,
     ),
-    # the pair of the textbooks, 100 -> 256 -> 512 -> 1024 -> 784, on a GPU
+    # on a GPU; the widths of the textbooks' pair, 100 -> 256 -> 512 -> 1024 -> 784 and its mirror,
+    # with batch normalisation in G and averaging of its weights added
     "full": Config(steps=100_000, batch_norm=True, average_decay=0.999),
 }
+
+
+def configure(preset: str, **changes: object) -> Config:
+    """The preset's :class:`Config` with some fields changed; a ValueError names what is wrong."""
+    if preset not in PRESETS:
+        raise ValueError(f"preset must be one of {list(PRESETS)}, got {preset!r}")
+    known = [field.name for field in fields(Config)]
+    if unknown := sorted(set(changes) - set(known)):
+        raise ValueError(f"unknown settings {unknown}; a GAN's settings are {known}")
+    return replace(PRESETS[preset], **changes)  # type: ignore[arg-type]
+
+
+def build(config: Config, sample_shape: Sequence[int]) -> tuple[Generator, Discriminator]:
+    """The untrained pair for samples of the given shape."""
+    return (
+        Generator(
+            *(config.latent_dim, config.generator_hidden, sample_shape),
+            bounded=config.bounded,
+            batch_norm=config.batch_norm,
+        ),
+        Discriminator(config.discriminator_hidden, sample_shape, dropout=config.dropout),
+    )
 
 
 @dataclass
@@ -244,7 +265,8 @@ def train_gan(
         data: training samples, float; in [-1, 1] where the preset's samples are bounded.
         preset: a name in ``PRESETS``.
         seed, device, precision, progress: see :class:`course_lib.training.Trainer`.
-        snapshots: how many sets of samples to keep, evenly spaced from step 0 to the last.
+        snapshots: how many sets of samples to keep, evenly spaced from step 0 to the last;
+            fewer if there are fewer steps.
         snapshot_size: samples in a snapshot.
         changes: fields of :class:`Config` that differ from the preset, e.g. ``steps=100``.
 
@@ -253,43 +275,26 @@ def train_gan(
         TrainingDivergedError: when a loss is no longer finite.
     """
     config = configure(preset, **changes)
-    check_training_data(data)
-    low, high = (float(bound) for bound in data.aminmax())
-    if config.bounded and not -1 <= low <= high <= 1:
-        raise ValueError(
-            f"data must lie in [-1, 1] because the generator ends in tanh, but it spans "
-            f"[{low:.4g}, {high:.4g}]; rescale it, or pass bounded=False"
-        )
+    check_samples(data, bounded=config.bounded)
     trainer = Trainer(seed=seed, device=device, precision=precision, progress=progress)
-    sample_shape = data.shape[1:]
-    generator = Generator(
-        config.latent_dim,
-        config.generator_hidden,
-        sample_shape,
-        bounded=config.bounded,
-        batch_norm=config.batch_norm,
-    )
-    discriminator = Discriminator(config.discriminator_hidden, sample_shape, dropout=config.dropout)
-    average = None
+    objective = OBJECTIVES[config.objective]
+    generator, discriminator = build(config, data.shape[1:])
+    best, average = generator, None
     if config.average_decay is not None:
-        average = AveragedModel(
-            generator.to(trainer.device),
-            multi_avg_fn=get_ema_multi_avg_fn(config.average_decay),
-            use_buffers=True,
-        )
+        # A copy must be made before ``prepare``, which may tie a model's forward to that model.
+        ema = get_ema_multi_avg_fn(config.average_decay)
+        average = AveragedModel(generator.to(trainer.device), multi_avg_fn=ema, use_buffers=True)
+        best = cast(Generator, average.module)
     generator, discriminator = trainer.prepare(generator, discriminator)
+
+    def adam(model: nn.Module, learning_rate: float | int) -> torch.optim.Optimizer:
+        return torch.optim.Adam(model.parameters(), learning_rate, betas=config.betas, fused=True)
+
+    rate = config.discriminator_learning_rate
     generator_optimiser, discriminator_optimiser = trainer.prepare(
-        torch.optim.Adam(
-            generator.parameters(), config.learning_rate, betas=config.betas, fused=True
-        ),
-        torch.optim.Adam(
-            discriminator.parameters(),
-            config.discriminator_learning_rate or config.learning_rate,
-            betas=config.betas,
-            fused=True,
-        ),
+        adam(generator, config.learning_rate),
+        adam(discriminator, config.learning_rate if rate is None else rate),
     )
-    objective = get_objective(config.objective)
 
     def noise(n: int) -> Tensor:
         return torch.randn(n, config.latent_dim, device=trainer.device)
@@ -313,42 +318,25 @@ def train_gan(
             "fake_probability": fake_logits.sigmoid().mean(),
         }
 
-    best = generator if average is None else average.module
-    kept: list[Tensor] = []
-    kept_steps = torch.linspace(0, config.steps, snapshots).round().int().unique().tolist()
-
-    def keep_snapshot(number: int) -> None:
-        if number in kept_steps:
-            kept.append(sample(best, snapshot_size, seed=seed))
-
-    keep_snapshot(0)
+    film = Snapshots(
+        lambda: sample(best, snapshot_size, seed=seed), number=snapshots, steps=config.steps
+    )
     history = trainer.fit(
-        step, data, batch_size=config.batch_size, steps=config.steps, after_step=keep_snapshot
+        step, data.float(), batch_size=config.batch_size, steps=config.steps, after_step=film
     )
     return TrainedGAN(
         config=config,
-        generator=trainer.accelerator.unwrap_model(best).eval(),
-        discriminator=trainer.accelerator.unwrap_model(discriminator).eval(),
+        generator=trainer.finish(best),
+        discriminator=trainer.finish(discriminator),
         history=history,
-        snapshots=torch.stack(kept) if kept else torch.empty(0, snapshot_size, *sample_shape),
-        snapshot_steps=kept_steps,
+        snapshots=film.samples,
+        snapshot_steps=film.steps,
     )
-
-
-def configure(preset: str, **changes: object) -> Config:
-    """The preset's :class:`Config` with some fields changed; a ValueError names what is wrong."""
-    if preset not in PRESETS:
-        raise ValueError(f"preset must be one of {list(PRESETS)}, got {preset!r}")
-    known = [field.name for field in fields(Config)]
-    if unknown := sorted(set(changes) - set(known)):
-        raise ValueError(f"unknown settings {unknown}; a GAN's settings are {known}")
-    return replace(PRESETS[preset], **changes)  # type: ignore[arg-type]
 
 
 # --- Sampling ------------------------------------------------------------------------------------
 
 
-@torch.no_grad()
 def sample(generator: Generator, n: int, *, seed: int = 0) -> Float[Tensor, "n *sample"]:
     """Draw ``n`` samples on the CPU, in evaluation mode, leaving the generator's mode as it was.
 
@@ -359,8 +347,5 @@ def sample(generator: Generator, n: int, *, seed: int = 0) -> Float[Tensor, "n *
     parameter = next(generator.parameters())
     stream = torch.Generator().manual_seed(seed)
     z = torch.randn(n, generator.latent_dim, generator=stream)
-    was_training = generator.training
-    generator.eval()
-    samples = generator(z.to(parameter.device, parameter.dtype)).float().cpu()
-    generator.train(was_training)
-    return samples
+    with evaluating(generator):
+        return generator(z.to(parameter.device, parameter.dtype)).float().cpu()

@@ -1,6 +1,6 @@
 """A row of pictures as one self-contained piece of HTML with sliders.
 
-`plotting.film` and `widgets.panel` both end here. The HTML needs no kernel, no network and no
+`course_lib.film` and `widgets.panel` both end here. The HTML needs no kernel, no network and no
 library, so the same output works in JupyterLab, on the static site and in a saved notebook.
 
 Order of reading: figure -> pixels -> few colours -> small files -> HTML.

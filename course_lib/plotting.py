@@ -1,4 +1,4 @@
-"""Pictures of the course: grids of images, curves, densities, films of training.
+"""Pictures of the course: grids of images, curves, densities.
 
 Every function returns a matplotlib Figure that pyplot does not know, so a notebook cell that ends
 with it shows it exactly once, and nothing piles up in memory. Colours are those of Okabe and Ito
@@ -19,10 +19,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 from torch import Tensor
 
-from course_lib.player import Control, Player, player, png_small, rasterise
+from course_lib.player import png_small, rasterise
 
 COLOURS = {"data": "#0072B2", "model": "#D55E00", "discriminator": "#009E73", "latent": "#CC79A7"}
 _FURTHER_COLOURS = ("#0072B2", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -331,56 +330,6 @@ def densities_1d(
             handles=lines, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2
         )
     return figure
-
-
-def film(
-    frames: Sequence[Figure] | Sequence[Tensor],
-    captions: Sequence[str],
-    *,
-    alt: str,
-    columns: int = 8,
-    frames_per_second: float | int = 4,
-) -> Player:
-    """Turns snapshots of a training run into a player with a play button and a slider.
-
-    Args:
-        frames: figures of one size, or batches of images, Float[Tensor, "n channels height width"]
-            in [-1, 1], each shown as a grid.
-        captions: one plain text for each frame, such as "step 200".
-        alt: what the film shows, in a sentence, for readers who cannot see it.
-        columns: images in a row, where frames are batches.
-        frames_per_second: speed of playing.
-
-    Raises:
-        ValueError: no frame, captions that do not match, frames of different sizes, or images that
-            are not in [-1, 1].
-    """
-    if len(captions) != len(frames):
-        raise ValueError(f"captions: expected {len(frames)}, one a frame, got {len(captions)}")
-    pictures: list[Image.Image] = []
-    scale = 1
-    for position, frame in enumerate(frames):
-        if isinstance(frame, Tensor):
-            check_images(frame, f"frames[{position}]")
-            columns = min(columns, len(frame))
-            pixels = tile(frame, columns, 1, 1)
-            pictures.append(Image.fromarray((255 * pixels).round().astype(np.uint8)).convert("RGB"))
-            scale = max(1, 480 // pictures[0].width)
-        elif isinstance(frame, Figure):
-            pictures.append(rasterise(frame))
-        else:
-            raise ValueError(
-                f"frames[{position}] is a {type(frame).__name__}, expected a Figure or images"
-            )
-    control = Control(label="Frame", texts=tuple(captions))
-    return player(
-        pictures,
-        [control],
-        alt=alt,
-        frames_per_second=frames_per_second,
-        scale=scale,
-        budget=200_000 if scale > 1 else 250_000,
-    )
 
 
 def check_images(images: Tensor, name: str) -> None:

@@ -13,6 +13,7 @@ instead of in every step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -23,7 +24,8 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from jaxtyping import Shaped
 from torch import Tensor, nn
-from tqdm import tqdm
+
+from course_lib.progress import progress_bar
 
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 CHECK_EVERY = 50  # steps between two looks at the metrics; each look waits for the device
@@ -88,7 +90,7 @@ class Trainer:
             terminal or a notebook.
 
     Raises:
-        ValueError: for an unknown device or precision.
+        ValueError: for an unknown device or precision, fp16 on a CPU, or a seed out of range.
     """
 
     def __init__(
@@ -101,6 +103,8 @@ class Trainer:
     ) -> None:
         if device not in ("auto", "cpu"):
             raise ValueError(f"device must be 'auto' or 'cpu', got {device!r}")
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"seed must be between 0 and 2**32 - 1, got {seed}")
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {list(PRECISIONS)}, got {precision!r}")
         # Accelerate keeps one state a process and refuses a second precision or device. A
@@ -118,6 +122,10 @@ class Trainer:
     def prepare(self, *parts: Any) -> tuple[Any, ...]:
         """Move models to the device and wrap models and optimisers for precision and processes."""
         return tuple(self.accelerator.prepare(part) for part in parts)
+
+    def finish(self, model: Any) -> Any:
+        """The bare model in full precision and evaluation mode: what ``prepare`` added is gone."""
+        return self.accelerator.unwrap_model(model, keep_fp32_wrapper=False).eval()
 
     def minimise(self, loss: Tensor, optimiser: Any) -> None:
         """One gradient step on ``loss`` (a scalar) with respect to the optimiser's parameters."""
@@ -157,12 +165,13 @@ class Trainer:
         """
         for tensor in data:
             check_training_data(tensor)
-        examples = len(data[0])
-        if any(len(tensor) != examples for tensor in data):
+        counts = [len(tensor) for tensor in data]
+        if len(set(counts)) != 1:
             raise ValueError(
-                "the tensors in data must hold the same number of examples, got "
-                f"{[len(tensor) for tensor in data]}"
+                "data must be one or more tensors with the same number of examples, got the "
+                f"numbers {counts}"
             )
+        examples = counts[0]
         if not 1 <= batch_size <= examples:
             raise ValueError(
                 f"batch_size must be between 1 and the number of examples, {examples}; "
@@ -173,7 +182,7 @@ class Trainer:
         history = History()
         pending: list[Metrics] = []
         data = tuple(tensor.to(self.device) for tensor in data)
-        with self._progress_bar(steps) as bar:
+        with progress_bar(steps, self.progress) as bar:
             for number, batch in enumerate(self._batches(data, batch_size, steps), start=1):
                 metrics = step(*batch)
                 pending.append({name: value.detach() for name, value in metrics.items()})
@@ -198,27 +207,18 @@ class Trainer:
             yield tuple(tensor[index] for tensor in data)
 
     def _record(self, pending: list[Metrics], history: History) -> None:
-        names = list(pending[0])
-        table = torch.stack(
-            [torch.stack([row[name].float().reshape(()) for name in row]) for row in pending]
-        ).cpu()
-        for row, metrics in zip(table.tolist(), pending, strict=True):
-            history.append(dict(zip(metrics, row, strict=True)))
-        bad = (~torch.isfinite(table)).nonzero()
-        if len(bad):
-            row, column = bad[0].tolist()
-            number = len(history.steps) - len(pending) + row + 1
-            raise TrainingDivergedError(
-                f"{names[column]} is {table[row, column].item()} at step {number}: training has "
-                "diverged. Try a smaller learning_rate, and check that the data is scaled as the "
-                "model expects"
-            )
-
-    def _progress_bar(self, steps: int) -> tqdm[Any]:
-        if in_notebook() and self.progress is not False:
-            return _NotebookBar(total=steps, unit=" steps", mininterval=0.5, dynamic_ncols=False)
-        hidden = None if self.progress is None else not self.progress  # None: hidden unless a TTY
-        return tqdm(total=steps, unit=" steps", disable=hidden)
+        metrics = [value for row in pending for value in row.values()]
+        values = iter(torch.stack([value.float().reshape(()) for value in metrics]).tolist())
+        for row in pending:
+            numbers = {name: next(values) for name in row}
+            history.append(numbers)
+            for name, number in numbers.items():
+                if not math.isfinite(number):
+                    raise TrainingDivergedError(
+                        f"{name} is {number} at step {len(history.steps)}: training has diverged. "
+                        "Try a smaller learning_rate, and check that the data is scaled as the "
+                        "model expects"
+                    )
 
 
 def check_training_data(data: Tensor) -> None:
@@ -235,6 +235,48 @@ def check_training_data(data: Tensor) -> None:
                 f"data holds NaN or infinite values in {int(bad.sum())} of {len(data)} examples, "
                 f"the first at index {int(bad.nonzero()[0])}; remove or repair these examples"
             )
+
+
+def check_samples(data: Tensor, *, bounded: bool) -> None:
+    """Raise ValueError unless ``data`` is float (n, ...) and finite; if ``bounded``, in [-1, 1]."""
+    if data.ndim < 2 or not data.is_floating_point():
+        raise ValueError(
+            f"data must be a float tensor (n, ...) with a shape for each sample, got {data.dtype} "
+            f"{tuple(data.shape)}; use data.float(), and data[:, None] for plain numbers"
+        )
+    check_training_data(data)
+    low, high = (float(bound) for bound in data.aminmax())
+    if bounded and not -1 <= low <= high <= 1:
+        raise ValueError(
+            f"data must lie in [-1, 1], where the model's samples lie, but it spans [{low:.4g}, "
+            f"{high:.4g}]; rescale it, or pass bounded=False"
+        )
+
+
+class Snapshots:
+    """Keeps what ``draw`` returns at evenly spaced steps; an ``after_step`` for the trainer.
+
+    Args:
+        draw: returns the samples of the moment, always of one shape and on the CPU.
+        number: how many to keep, the first now, the last at step ``steps``; one only: now.
+        steps: number of steps of the training; if there are fewer than asked for, all are kept.
+    """
+
+    def __init__(self, draw: Callable[[], Tensor], *, number: int, steps: int) -> None:
+        if number < 0:
+            raise ValueError(f"snapshots must be 0 or more, got {number}")
+        self._draw = draw
+        self._kept = [draw()[None][:0]]  # none yet, but of the right shape
+        self.steps: list[int] = torch.linspace(0, steps, number).round().int().unique().tolist()
+        self(0)
+
+    def __call__(self, step: int) -> None:
+        if step in self.steps:
+            self._kept.append(self._draw()[None])
+
+    @property
+    def samples(self) -> Shaped[Tensor, "frames n ..."]:
+        return torch.cat(self._kept)
 
 
 @contextmanager
@@ -254,32 +296,13 @@ def frozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def in_notebook() -> bool:
-    """Is this code running in a Jupyter kernel?"""
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within the block ``model`` is in evaluation mode and no gradient is recorded."""
+    was_training = model.training
+    model.eval()
     try:
-        from IPython import get_ipython
-    except ImportError:
-        return False
-    return getattr(get_ipython(), "kernel", None) is not None
-
-
-class _NotebookBar(tqdm):  # type: ignore[type-arg]
-    """tqdm's text bar in one notebook output that is updated in place.
-
-    tqdm's own notebook bar is a widget, which is lost when the notebook is saved or shown on a
-    static page; a line of text stays.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        from IPython.display import display
-
-        self._handle = display({"text/plain": ""}, raw=True, display_id=True)
-        super().__init__(*args, **kwargs)
-
-    def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        self._handle.update({"text/plain": str(self) if msg is None else msg}, raw=True)
-
-    def close(self) -> None:
-        if not self.disable:
-            self.display()
-            self.disable = True
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)

@@ -3,7 +3,6 @@
 import inspect
 import io
 import math
-import re
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -215,35 +214,3 @@ def test_densities_keep_their_scale_and_give_the_discriminator_its_own_axis() ->
     assert [len(axes.lines) for axes in (left, right)] == [1, 1]
     x = torch.linspace(0, 1, 5)
     refuses(plotting.densities_1d, "role 'truth'", x, {"a": (x, "truth")}, top=1.0)
-
-
-def digits_film(noise_level: float = 0.0) -> list[torch.Tensor]:
-    data = pytest.importorskip("sklearn.datasets").load_digits().images[:1536] / 8 - 1
-    frames = torch.tensor(data, dtype=torch.float32).reshape(24, 64, 1, 8, 8)
-    return [(frame + noise_level * noise(64, 1, 8, 8)).clamp(-1, 1) for frame in frames]
-
-
-@pytest.mark.parametrize("noise_level", [0.0, 0.3])
-def test_film_of_a_digit_grid_is_small(noise_level: float) -> None:
-    frames = digits_film(noise_level)
-    film = plotting.film(frames, [f"step {k}" for k in range(24)], alt="Samples during training")
-    assert film.frames == 24
-    assert len(film.html) < 200_000
-    assert film._repr_html_() == film.html
-    stored = re.search(r'"frames":\[([^]]+)\]', film.html)
-    assert stored and len(set(re.findall(r'"([^"]+)"', stored[1]))) == 24
-
-
-def test_film_takes_figures() -> None:
-    figures = [plotting.loss_curves(history(n)) for n in (10, 20, 30)]
-    assert plotting.film(figures, ["a", "b", "c"], alt="Losses").html.count("step") >= 1
-
-
-def test_film_refuses_bad_input() -> None:
-    frame = noise(4, 1, 8, 8)
-    refuses(plotting.film, "captions: expected 1", [frame], ["a", "b"], alt="A")
-    refuses(plotting.film, "empty", [], [], alt="A")
-    refuses(plotting.film, r"frames\[1\] ranges", [frame, 9 * frame], ["a", "b"], alt="A")
-    refuses(plotting.film, "differ in size", [frame, noise(4, 1, 9, 9)], ["a", "b"], alt="A")
-    refuses(plotting.film, r"frames\[0\] is a str", ["x"], ["a"], alt="A")
-    refuses(plotting.film, "alt is empty", [frame], ["a"], alt="")
