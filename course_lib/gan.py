@@ -287,8 +287,10 @@ def train_gan(
         best = cast(Generator, average.module)
     generator, discriminator = trainer.prepare(generator, discriminator)
 
+    betas = float(config.betas[0]), float(config.betas[1])  # torch refuses (0, 0.9)
+
     def adam(model: nn.Module, learning_rate: float | int) -> torch.optim.Optimizer:
-        return torch.optim.Adam(model.parameters(), learning_rate, betas=config.betas, fused=True)
+        return torch.optim.Adam(model.parameters(), learning_rate, betas=betas, fused=True)
 
     rate = config.discriminator_learning_rate
     generator_optimiser, discriminator_optimiser = trainer.prepare(

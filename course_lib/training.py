@@ -111,6 +111,8 @@ class Trainer:
         # notebook trains several models in turn, so each run starts from a clean state.
         AcceleratorState._reset_state(reset_partial_state=True)
         self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision=PRECISIONS[precision])
+        if precision == "fp16" and self.device.type == "cpu":  # else it would silently be fp32
+            raise ValueError("precision 'fp16' needs a GPU; on a CPU use 'bf16' or 'fp32'")
         self.seed = seed
         self.progress = progress
         set_seed(seed)

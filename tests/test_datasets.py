@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 import course_lib
 from course_lib import datasets
-from course_lib.checkpoints import tensors_digest
 from course_lib.datasets import ImageData, cache_folder, digits, gaussian_ring, mnist5k
+from course_lib.files import tensors_digest
 
 ROOT = Path(course_lib.__file__).parents[1]
 
@@ -298,7 +298,7 @@ import os, sys, time, warnings
 from pathlib import Path
 import safetensors.torch, torch
 from course_lib import datasets
-from course_lib.checkpoints import tensors_digest
+from course_lib.files import tensors_digest
 torch.set_num_threads(1)
 warnings.simplefilter("error")
 (sound,) = Path({str(filled)!r}).iterdir()

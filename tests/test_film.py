@@ -38,8 +38,13 @@ def test_film_of_a_digit_grid_is_small(noise_level: float) -> None:
 
 
 def test_film_takes_figures() -> None:
-    figures = [subplots(height=height)[0] for height in (2, 2, 2)]
-    assert film(figures, ["a", "b", "c"], alt="Losses").html.count("step") >= 1
+    figures = []
+    for level in (0, 1, 2):
+        figure, axes = subplots(height=2)
+        axes.axhline(level)
+        axes.set_ylim(-1, 3)
+        figures.append(figure)
+    assert film(figures, ["a", "b", "c"], alt="A line that rises").frames == 3
 
 
 def test_film_refuses_bad_input() -> None:
@@ -49,4 +54,5 @@ def test_film_refuses_bad_input() -> None:
     refuses(r"frames\[1\] ranges", [frame, 9 * frame], ["a", "b"], alt="A")
     refuses("differ in size", [frame, noise(4, 1, 9, 9)], ["a", "b"], alt="A")
     refuses(r"frames\[0\] is a str", ["x"], ["a"], alt="A")
+    refuses("columns must be at least 1, got 0", [frame], ["a"], alt="A", columns=0)
     refuses("alt is empty", [frame], ["a"], alt="")

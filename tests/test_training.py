@@ -249,7 +249,7 @@ def test_counts_out_of_range_are_refused(options: dict[str, int], message: str) 
     [
         ({"device": "gpu"}, "device must be 'auto' or 'cpu', got 'gpu'"),
         ({"precision": "fp8"}, r"precision must be one of \['fp32', .*got 'fp8'"),
-        ({"precision": "fp16", "device": "cpu"}, "fp16 mixed precision requires"),
+        ({"precision": "fp16", "device": "cpu"}, "'fp16' needs a GPU; on a CPU use"),
         ({"seed": -1}, "seed must be between 0 and .*got -1"),
         ({"seed": 2**32}, "seed must be"),
     ],

@@ -1,0 +1,69 @@
+"""A file appears whole or not at all; a digest notices every change. Crashes: test_checkpoints."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from course_lib.files import tensors_digest, write_atomically
+
+
+def test_content_is_on_the_disk_before_it_is_published(tmp_path, monkeypatch):
+    events = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, n=name, f=real: (events.append(n), f(*a)))
+    write_atomically(tmp_path / ("long" * 60), b"x")  # a name that leaves no room for a longer one
+    assert events[:2] == ["fsync", "replace"]
+    assert os.name != "posix" or events == ["fsync", "replace", "fsync"]  # and its folder
+
+
+def test_an_older_file_is_replaced_and_nothing_else_is_left(tmp_path):
+    path = tmp_path / "file"
+    for content in (b"old and long", b"new", b""):
+        write_atomically(path, content)
+        assert path.read_bytes() == content and os.listdir(tmp_path) == ["file"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    with pytest.raises(TypeError):
+        write_atomically(path, "text, not bytes")
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
+
+
+def test_the_digest_covers_names_types_shapes_and_every_byte():
+    base = {"a": torch.arange(6.0), "b": torch.zeros(2, dtype=torch.int16)}
+    others = [
+        {"c": base["a"], "b": base["b"]},
+        {"a": base["a"].view(torch.int32), "b": base["b"]},
+        {"a": base["a"].reshape(2, 3), "b": base["b"]},
+        {"a": base["a"] + torch.tensor([0, 0, 0, 0, 0, 1e-6]), "b": base["b"]},
+        {"a": base["a"]},
+        {"a": base["b"], "b": base["a"]},
+        {},
+    ]
+    digests = [tensors_digest(tensors) for tensors in (base, *others)]
+    assert len(set(digests)) == len(digests)
+    assert tensors_digest(dict(reversed(base.items()))) == digests[0]
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (2, 3)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.bool, torch.float64])
+def test_the_digest_takes_every_shape_and_type_and_no_notice_of_strides(shape, dtype):
+    tensor = torch.ones(shape, dtype=dtype)
+    strided = torch.ones(*shape, 2, dtype=dtype)[..., 0]
+    assert tensors_digest({"": tensor}) == tensors_digest({"": strided})
+
+
+def test_digests_do_not_depend_on_the_process():
+    code = "import torch; from course_lib.files import tensors_digest as d"
+    code += "; print(d({'b': torch.ones(2), 'a': torch.zeros(3)}))"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    here = tensors_digest({"a": torch.zeros(3), "b": torch.ones(2)})
+    assert answer.stdout.strip() == here
