@@ -43,6 +43,7 @@ browser: $(VENV)/.stamp-course  ## the site and JupyterLab driven by a headless 
 
 sync: $(VENV)/.stamp-notebooks  ## execute the chapters whose text changed (ALL=1: every one)
 	$(BIN)/python scripts/notebooks.py sync $(if $(ALL),--all)
+	$(BIN)/python scripts/overview.py
 
 assignments: $(VENV)/.stamp-grading  ## write the student versions to release/ (CHAPTER=04_gan_minimax)
 	$(BIN)/python scripts/assignments.py $(if $(CHAPTER),--chapter $(CHAPTER))

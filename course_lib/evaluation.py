@@ -57,14 +57,12 @@ def count_modes(
         raise ValueError(f"minimum_share must be in (0, 1], got {minimum_share}")
     if not (points.isfinite().all() and centres.isfinite().all()):
         raise ValueError("points and centres must be finite; the model may have diverged")
-    # Exact differences: for large inputs cdist would by default take a rounded matrix product.
-    distance, nearest = torch.cdist(
-        points.double(), centres.double(), compute_mode="donot_use_mm_for_euclid_dist"
-    ).min(dim=1)
+    # In double precision, because cdist subtracts rounded squares where there are many points.
+    distance, nearest = torch.cdist(points.double(), centres.double()).min(dim=1)
     counts = torch.bincount(nearest[distance <= radius], minlength=len(centres))
     return ModeReport(
         counts=counts,
-        covered=int((counts.double() / len(points) >= minimum_share).sum()),
+        covered=int((counts >= minimum_share * len(points)).sum()),
         on_mode_share=float(counts.sum()) / len(points),
     )
 
@@ -180,5 +178,5 @@ def judge(
     return ClassReport(
         confident_share=float(counts.sum()) / len(images),
         class_counts=counts,
-        covered=int((counts.double() / len(images) >= minimum_share).sum()),
+        covered=int((counts >= minimum_share * len(images)).sum()),
     )

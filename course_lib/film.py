@@ -54,7 +54,8 @@ def film(
             raise ValueError(
                 f"frames[{position}] is a {type(frame).__name__}, expected a Figure or images"
             )
-    control = Control(label="Frame", texts=tuple(captions))
+    # It opens on its last frame: what training led to is also what a page without scripts shows.
+    control = Control(label="Frame", texts=tuple(captions), start=len(captions) - 1)
     return player(
         pictures,
         [control],

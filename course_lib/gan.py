@@ -286,7 +286,6 @@ def train_gan(
         average = AveragedModel(generator.to(trainer.device), multi_avg_fn=ema, use_buffers=True)
         best = cast(Generator, average.module)
     generator, discriminator = trainer.prepare(generator, discriminator)
-
     betas = float(config.betas[0]), float(config.betas[1])  # torch refuses (0, 0.9)
 
     def adam(model: nn.Module, learning_rate: float | int) -> torch.optim.Optimizer:

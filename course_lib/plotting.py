@@ -322,7 +322,7 @@ def densities_1d(
                     right.set(ylim=(0, 1.02), ylabel="$D(x)$", yticks=[0, 0.5, 1])
                 # A second discriminator is dashed and dark, to show on top of the first.
                 second = {"linestyle": "--", "color": "#222222"} if right.lines else {}
-                style = {"color": COLOURS[role]} | second
+                style: Any = {"color": COLOURS[role]} | second
                 lines += right.plot(places, height, label=label, **style)
             else:
                 lines += axes.plot(places, height, color=COLOURS[role], label=label)

@@ -51,7 +51,7 @@ def test_a_mode_is_covered_from_exactly_the_minimum_share_on(share: float) -> No
 
 
 def test_counting_is_exact_far_from_the_origin_and_for_many_points() -> None:
-    """Beyond 25 points cdist would by default subtract two large, rounded squares."""
+    """Beyond 25 points cdist subtracts two large, rounded squares."""
     centres = torch.tensor([[1000.0, 1000.0]])
     inside, outside = torch.tensor([[0.2, 0.0]]), torch.tensor([[0.3, 0.0]])
     points = torch.cat([centres + inside.expand(50, 2), centres + outside.expand(50, 2)])

@@ -27,11 +27,16 @@ def test_an_older_file_is_replaced_and_nothing_else_is_left(tmp_path):
         assert path.read_bytes() == content and os.listdir(tmp_path) == ["file"]
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path):
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
     write_atomically(path, b"old")
-    with pytest.raises(TypeError):
-        write_atomically(path, "text, not bytes")
+
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(PermissionError):
+        write_atomically(path, b"new")
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
 
 
