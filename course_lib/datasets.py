@@ -40,8 +40,9 @@ class ImageData:
         licence: Terms of the data.
 
     Raises:
-        ValueError: There is no training image, a shape is not (N, C, H, W), labels and images do
-            not match in number, or a value is NaN or out of range.
+        ValueError: There is no training image, images are not float32 of the shape (N, C, H, W),
+            labels are not int64 of the shape (N,), the two do not match in number, or a value is
+            NaN or out of range.
     """
 
     name: str
@@ -54,6 +55,15 @@ class ImageData:
     licence: str
 
     def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            for kind, dtype in {"images": torch.float32, "labels": torch.int64}.items():
+                given = getattr(self, f"{part}_{kind}")
+                came = given.dtype if isinstance(given, Tensor) else type(given).__name__
+                if came != dtype:
+                    raise ValueError(
+                        f"{part}_{kind}: {came}; expected a tensor of {dtype} (a NumPy array: "
+                        f"torch.from_numpy(array); another dtype: .to({dtype}))"
+                    )
         if len(self.train_images) == 0:
             raise ValueError("train_images: is empty; expected at least one image")
         for part in ("train", "test"):
@@ -62,6 +72,11 @@ class ImageData:
                 raise ValueError(
                     f"{part}_images: shape {tuple(images.shape)}; expected 4 dimensions (N, C, H, "
                     "W), the last three the same in both parts (for grey images: unsqueeze(1))"
+                )
+            if labels.ndim != 1:
+                raise ValueError(
+                    f"{part}_labels: shape {tuple(labels.shape)}; expected (N,), one index an image"
+                    " (for one-hot labels: argmax(dim=1))"
                 )
             if len(images) != len(labels):
                 raise ValueError(f"{part}_labels: {len(labels)} labels for {len(images)} images")
@@ -280,9 +295,12 @@ def _cached(
         write_atomically(path, safetensors.torch.save(tensors, metadata))
         outcome = None if damage is None else "it was built anew"
     except OSError as error:
+        is_file = isinstance(error, FileExistsError | NotADirectoryError)
+        reason = "it, or a folder above it, is a file" if is_file else error
         outcome = (
-            f"{file_name} could not be cached in {path.parent} ({error}), so it takes seconds each "
-            "time; set the environment variable COURSE_LIB_CACHE to a folder that can be written"
+            f"the parsed data could not be cached in the folder {path.parent} ({reason}), so that "
+            "parsing takes seconds each time; set the environment variable COURSE_LIB_CACHE to a "
+            "folder that can be written"
         )
     if outcome is not None:
         said = outcome if damage is None else f"{damage}; {outcome}"

@@ -11,8 +11,9 @@ log(1 - D) = -softplus(a) stay exact where D itself rounds to 0 or 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from math import prod
 from typing import cast
 
@@ -22,7 +23,9 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from course_lib.training import History, Snapshots, Trainer, check_samples, evaluating, frozen
+from course_lib import checks
+from course_lib.checkpoints import CheckpointError, load_checkpoint, read_card, save_checkpoint
+from course_lib.training import History, Snapshots, Trainer, evaluating, frozen
 
 # --- The two players -----------------------------------------------------------------------------
 
@@ -48,7 +51,7 @@ class Generator(nn.Module):
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
-        self.latent_dim = latent_dim
+        self.latent_dim, self.sample_shape = latent_dim, tuple(sample_shape)
         layers: list[nn.Module] = []
         width = latent_dim
         for index, next_width in enumerate(hidden):
@@ -107,7 +110,13 @@ def value_function(
     Args:
         real_logits: a(x) for x drawn from the data.
         fake_logits: a(G(z)) for z drawn from the prior.
+
+    Raises:
+        ValueError: when there are no logits, whose mean would be NaN.
     """
+    if min(len(real_logits), len(fake_logits)) == 0:
+        counts = f"{len(real_logits)} and {len(fake_logits)}"
+        raise ValueError(f"real_logits and fake_logits must not be empty, got {counts} logits")
     return -softplus(-real_logits).mean() - softplus(fake_logits).mean()
 
 
@@ -119,7 +128,13 @@ def optimal_discriminator(
     Computed as sigmoid(log p_data - log p_g), which does not underflow in the tails. Where both
     densities are zero (both logarithms -inf) V does not depend on D, so no value is optimal
     there and the result is NaN.
+
+    Raises:
+        ValueError: when the shapes differ.
     """
+    if log_data_density.shape != log_model_density.shape:
+        shapes = f"{tuple(log_data_density.shape)} and {tuple(log_model_density.shape)}"
+        raise ValueError(f"both log densities must be given at the same points, got {shapes}")
     return torch.sigmoid(log_data_density - log_model_density)
 
 
@@ -153,14 +168,18 @@ OBJECTIVES = {
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that defines a run except data, seed and device."""
+    """Everything that defines a run except data, seed, device and precision.
+
+    Raises:
+        ValueError: names the setting that is out of range.
+    """
 
     steps: int
     batch_size: int = 64
     objective: str = "non-saturating"
     latent_dim: int = 100
-    generator_hidden: Sequence[int] = (256, 512, 1024)
-    discriminator_hidden: Sequence[int] = (1024, 512, 256)
+    generator_hidden: tuple[int, ...] = (256, 512, 1024)
+    discriminator_hidden: tuple[int, ...] = (1024, 512, 256)
     bounded: bool = True  # samples in [-1, 1] through tanh
     batch_norm: bool = False  # in the generator
     dropout: float | int = 0.3  # in the discriminator
@@ -170,14 +189,26 @@ class Config:
     average_decay: float | int | None = None  # of a moving average of G's weights; None: none
 
     def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            raise ValueError(f"objective must be one of {list(OBJECTIVES)}, got {self.objective!r}")
-        least = {"steps": 0, "batch_size": 1, "latent_dim": 1, "learning_rate": 0}
-        for name, minimum in (least | {"discriminator_learning_rate": 0}).items():
-            value = getattr(self, name)
-            if value is not None and not value >= minimum:  # also for NaN
-                raise ValueError(f"{name} must be {minimum} or more, got {value}")
+        checks.check(_RULES, vars(self))
+        if self.batch_norm and self.batch_size == 1:
+            raise ValueError("batch_size must be 2 or more with batch_norm, which needs a spread")
 
+
+_RULES = {
+    "steps": checks.whole(0),
+    "batch_size": checks.whole(1),
+    "objective": checks.one_of(OBJECTIVES),
+    "latent_dim": checks.whole(1),
+    "generator_hidden": checks.widths(),
+    "discriminator_hidden": checks.widths(),
+    "bounded": checks.truth(),
+    "batch_norm": checks.truth(),
+    "dropout": checks.number(0, 1),
+    "learning_rate": checks.number(0),
+    "discriminator_learning_rate": checks.optional(checks.number(0)),
+    "betas": checks.pair(checks.number(0, 1)),
+    "average_decay": checks.optional(checks.number(0, 1)),
+}
 
 PRESETS = {
     # seconds; what the tests run
@@ -188,11 +219,12 @@ PRESETS = {
     "quick": Config(
         steps=2000,
         latent_dim=64,
-        generator_hidden=(128, 256, 512),
-        discriminator_hidden=(512, 256),
+        generator_hidden=(128, 384),
+        discriminator_hidden=(256, 128),
         batch_norm=True,
         dropout=0.0,
-        learning_rate=1e-3,
+        learning_rate=2e-3,
+        discriminator_learning_rate=1e-3,
         average_decay=0.99,
     ),
     # points in the plane, e.g. the ring of eight Gaussians
@@ -237,7 +269,10 @@ def build(config: Config, sample_shape: Sequence[int]) -> tuple[Generator, Discr
 
 @dataclass
 class TrainedGAN:
-    """What :func:`train_gan` returns; ``generator`` holds the averaged weights if there are any."""
+    """What :func:`train_gan` returns, all on the CPU and the networks in evaluation mode.
+
+    ``generator`` holds the averaged weights if there are any.
+    """
 
     config: Config
     generator: Generator
@@ -271,11 +306,15 @@ def train_gan(
         changes: fields of :class:`Config` that differ from the preset, e.g. ``steps=100``.
 
     Raises:
-        ValueError: for an unknown preset, objective or setting, or data that does not fit.
-        TrainingDivergedError: when a loss is no longer finite.
+        ValueError: for an unknown preset or setting, a value out of range, or data that does not
+            fit.
+        TrainingDivergedError: when a loss, or at the end a weight, is no longer finite.
     """
     config = configure(preset, **changes)
-    check_samples(data, bounded=config.bounded)
+    checks.check_samples(data, bounded=config.bounded)
+    sizes = {"snapshots": checks.whole(0), "snapshot_size": checks.whole(1)}
+    checks.check(sizes, {"snapshots": snapshots, "snapshot_size": snapshot_size})
+    data = data.detach().float()
     trainer = Trainer(seed=seed, device=device, precision=precision, progress=progress)
     objective = OBJECTIVES[config.objective]
     generator, discriminator = build(config, data.shape[1:])
@@ -323,7 +362,7 @@ def train_gan(
         lambda: sample(best, snapshot_size, seed=seed), number=snapshots, steps=config.steps
     )
     history = trainer.fit(
-        step, data.float(), batch_size=config.batch_size, steps=config.steps, after_step=film
+        step, data, batch_size=config.batch_size, steps=config.steps, after_step=film
     )
     return TrainedGAN(
         config=config,
@@ -339,9 +378,10 @@ def train_gan(
 
 
 def sample(generator: Generator, n: int, *, seed: int = 0) -> Float[Tensor, "n *sample"]:
-    """Draw ``n`` samples on the CPU, in evaluation mode, leaving the generator's mode as it was.
+    """Draw ``n`` samples, in evaluation mode, leaving the generator's mode as it was.
 
-    The noise has its own random stream, so that drawing samples does not disturb training.
+    The samples are float32 and on the CPU. Their noise depends on ``seed`` alone: the same seed
+    gives the same noise each time, and torch's own random state is neither used nor changed.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
@@ -350,3 +390,43 @@ def sample(generator: Generator, n: int, *, seed: int = 0) -> Float[Tensor, "n *
     z = torch.randn(n, generator.latent_dim, generator=stream)
     with evaluating(generator):
         return generator(z.to(parameter.device, parameter.dtype)).float().cpu()
+
+
+# --- Keeping a generator -------------------------------------------------------------------------
+
+
+def save_generator(
+    path: str | os.PathLike[str],
+    trained: TrainedGAN,
+    *,
+    preset: str,
+    data: str,
+    seed: int,
+    metrics: Mapping[str, object] | None = None,
+) -> None:
+    """Write the trained generator, and all that rebuilds it, as a checkpoint.
+
+    ``preset``, ``data``, ``seed`` and ``metrics`` go into the card; its rules and the errors are
+    those of :func:`course_lib.checkpoints.save_checkpoint`.
+    """
+    card = {"preset": preset, "data": data, "seed": seed, "metrics": metrics}
+    rebuild = {"config": asdict(trained.config), "sample_shape": trained.generator.sample_shape}
+    save_checkpoint(path, trained.generator, card | rebuild)
+
+
+def load_generator(path: str | os.PathLike[str]) -> Generator:
+    """The generator that :func:`save_generator` wrote, on the CPU and in evaluation mode.
+
+    It is built from the card, so that no network of another meaning can take its weights.
+
+    Raises:
+        CheckpointError: when the file is missing, damaged or not written by ``save_generator``.
+    """
+    card = read_card(path)
+    if set(card.get("config", ())) != {field.name for field in fields(Config)}:
+        raise CheckpointError(f"{path} holds a {card['model']}, but not its GAN's whole config")
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in card["config"].items()}
+    with torch.device("meta"):  # draws no random weights, for the file replaces them all
+        generator, _ = build(configure("tiny", **settings), card["sample_shape"])
+    load_checkpoint(path, generator.to_empty(device="cpu"))
+    return generator.eval()

@@ -299,22 +299,49 @@ def densities_1d(
     """Draws densities on a line and, on a second axis from 0 to 1, a discriminator.
 
     Args:
-        x: where the curves are given.
+        x: where the curves are given; finite.
         curves: label -> (values at x, role); the role is a key of COLOURS. A curve of the role
-            "discriminator" goes to the second axis, the others are densities.
+            "discriminator" goes to the second axis: probabilities, or NaN for a gap in the curve
+            where none is defined. The others are densities, finite and 0 or more.
         top: upper end of the density axis; fixed, so that pictures can be compared.
+
+    Raises:
+        ValueError: no curve, an unknown role, values of another shape than x or out of range, or a
+            top that is not positive.
     """
+    if x.ndim != 1 or len(x) < 2:
+        raise ValueError(f"x has shape {tuple(x.shape)}, expected (points,), at least two")
+    _check_finite(x, "x")
+    if not curves:
+        raise ValueError("curves is empty; expected label -> (values, role)")
+    if not 0 < top < math.inf:
+        raise ValueError(f"top must be positive and finite, got {top}")
+    for label, (values, role) in curves.items():
+        if role not in COLOURS:
+            raise ValueError(f"role {role!r} of {label!r} unknown; choose from {list(COLOURS)}")
+        if values.shape != x.shape:
+            raise ValueError(
+                f"curves[{label!r}] has shape {tuple(values.shape)}, expected that of x, "
+                f"{tuple(x.shape)}"
+            )
+        is_probability = role == "discriminator"
+        defined = values[~values.isnan()] if is_probability else values
+        _check_finite(defined, f"curves[{label!r}]")
+        if (defined < 0).any() or (is_probability and (defined > 1).any()):
+            raise ValueError(
+                f"curves[{label!r}] ranges from {defined.min():.3g} to {defined.max():.3g}, "
+                f"expected {'probabilities in [0, 1]' if is_probability else 'densities, >= 0'}; "
+                "a logit needs .sigmoid(), a log density .exp()"
+            )
     with course_style():
         # Fixed margins: half the drawing time of an automatic layout, which counts under a slider.
         figure = CourseFigure(figsize=(WIDTH, 3.4), dpi=DPI)
         axes = figure.add_axes((0.11, 0.165, 0.77, 0.66))
         right: Axes | None = None
         lines = []
-        places = x.numpy(force=True)
+        places = x.detach().cpu().double().numpy()  # NumPy knows no bfloat16
         for label, (values, role) in curves.items():
-            if role not in COLOURS:
-                raise ValueError(f"role {role!r} of {label!r} unknown; choose from {list(COLOURS)}")
-            height = values.numpy(force=True)
+            height = values.detach().cpu().double().numpy()
             if role == "discriminator":
                 if right is None:
                     right = axes.twinx()

@@ -25,16 +25,19 @@ from accelerate.utils import set_seed
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
+from course_lib.checks import check_training_data, is_whole
 from course_lib.progress import progress_bar
 
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 CHECK_EVERY = 50  # steps between two looks at the metrics; each look waits for the device
 
+_REMEDY = "Try a smaller learning_rate, and check that the data is scaled as the model expects"
+
 Metrics = Mapping[str, Tensor]
 
 
 class TrainingDivergedError(RuntimeError):
-    """A metric became NaN or infinite; the message names the step and the metric."""
+    """A metric (the message names it and the step) or a weight became NaN or infinite."""
 
 
 class History(Mapping[str, list[float]]):
@@ -80,7 +83,12 @@ class History(Mapping[str, list[float]]):
 
 
 class Trainer:
-    """Device, precision and seed of one training run.
+    """Device, precision and seed of one training run, in one process.
+
+    Accelerate keeps one state a process and refuses a second precision or device in it. A notebook
+    trains several models in turn, so the trainer resets that state, at its start and in
+    :meth:`finish`. So use one trainer at a time; an ``Accelerator`` of your own works after
+    ``finish``, but one that you made before must be made again.
 
     Args:
         seed: seeds Python, NumPy and torch, and fixes the order of the data.
@@ -90,7 +98,8 @@ class Trainer:
             terminal or a notebook.
 
     Raises:
-        ValueError: for an unknown device or precision, fp16 on a CPU, or a seed out of range.
+        ValueError: for an unknown device or precision, fp16 on a CPU, or a bad seed.
+        NotImplementedError: when started as one of several processes.
     """
 
     def __init__(
@@ -103,31 +112,46 @@ class Trainer:
     ) -> None:
         if device not in ("auto", "cpu"):
             raise ValueError(f"device must be 'auto' or 'cpu', got {device!r}")
-        if not 0 <= seed < 2**32:
-            raise ValueError(f"seed must be between 0 and 2**32 - 1, got {seed}")
+        if not is_whole(seed, 0) or seed >= 2**32:
+            raise ValueError(f"seed must be a whole number (int) from 0 to 2**32 - 1, got {seed!r}")
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {list(PRECISIONS)}, got {precision!r}")
-        # Accelerate keeps one state a process and refuses a second precision or device. A
-        # notebook trains several models in turn, so each run starts from a clean state.
         AcceleratorState._reset_state(reset_partial_state=True)
         self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision=PRECISIONS[precision])
+        self.device: torch.device = self.accelerator.device
+        if (processes := self.accelerator.num_processes) > 1:
+            raise NotImplementedError(
+                f"training in several processes is not there yet, but this is one of {processes}; "
+                "start the program with python instead of a launcher"
+            )
         if precision == "fp16" and self.device.type == "cpu":  # else it would silently be fp32
             raise ValueError("precision 'fp16' needs a GPU; on a CPU use 'bf16' or 'fp32'")
         self.seed = seed
         self.progress = progress
         set_seed(seed)
 
-    @property
-    def device(self) -> torch.device:
-        return self.accelerator.device
-
     def prepare(self, *parts: Any) -> tuple[Any, ...]:
-        """Move models to the device and wrap models and optimisers for precision and processes."""
+        """Move models to the device and wrap models, optimisers and schedules for the precision."""
         return tuple(self.accelerator.prepare(part) for part in parts)
 
     def finish(self, model: Any) -> Any:
-        """The bare model in full precision and evaluation mode: what ``prepare`` added is gone."""
-        return self.accelerator.unwrap_model(model, keep_fp32_wrapper=False).eval()
+        """The trained model on the CPU, bare, in full precision and in evaluation mode.
+
+        What ``prepare`` added is gone, and so is Accelerate's state: finish when all is trained.
+
+        Raises:
+            TrainingDivergedError: when a weight is NaN or infinite, or a buffer holds NaN.
+        """
+        bare = self.accelerator.unwrap_model(model, keep_fp32_wrapper=False).cpu().eval()
+        AcceleratorState._reset_state(reset_partial_state=True)
+        spoilt = [name for name, weight in bare.named_parameters() if not weight.isfinite().all()]
+        spoilt += [name for name, buffer in bare.named_buffers() if buffer.isnan().any()]
+        if spoilt:
+            raise TrainingDivergedError(
+                f"NaN or infinite values in {', '.join(spoilt)} of the trained "
+                f"{type(bare).__name__}: training has diverged. {_REMEDY}"
+            )
+        return bare
 
     def minimise(self, loss: Tensor, optimiser: Any) -> None:
         """One gradient step on ``loss`` (a scalar) with respect to the optimiser's parameters."""
@@ -162,7 +186,7 @@ class Trainer:
 
         Raises:
             ValueError: for empty data, values that are not finite, a batch size or a number of
-                steps out of range.
+                steps out of range, or a step that returns anything but scalar tensors by name.
             TrainingDivergedError: when a metric is not finite; names the first such step.
         """
         for tensor in data:
@@ -186,8 +210,7 @@ class Trainer:
         data = tuple(tensor.to(self.device) for tensor in data)
         with progress_bar(steps, self.progress) as bar:
             for number, batch in enumerate(self._batches(data, batch_size, steps), start=1):
-                metrics = step(*batch)
-                pending.append({name: value.detach() for name, value in metrics.items()})
+                pending.append(_detached(step(*batch)))
                 if after_step is not None:
                     after_step(number)
                 if len(pending) == CHECK_EVERY or number == steps:
@@ -210,49 +233,34 @@ class Trainer:
 
     def _record(self, pending: list[Metrics], history: History) -> None:
         metrics = [value for row in pending for value in row.values()]
-        values = iter(torch.stack([value.float().reshape(()) for value in metrics]).tolist())
+        # No conversion: float64 must not overflow.
+        values = iter(torch.stack(metrics).tolist() if metrics else [])
         for row in pending:
-            numbers = {name: next(values) for name in row}
+            numbers = {name: float(next(values)) for name in row}
             history.append(numbers)
             for name, number in numbers.items():
                 if not math.isfinite(number):
                     raise TrainingDivergedError(
                         f"{name} is {number} at step {len(history.steps)}: training has diverged. "
-                        "Try a smaller learning_rate, and check that the data is scaled as the "
-                        "model expects"
+                        f"{_REMEDY}"
                     )
 
 
-def check_training_data(data: Tensor) -> None:
-    """Raise ValueError unless ``data`` has at least one example and only finite values."""
-    if data.ndim == 0 or data.numel() == 0:
+def _detached(metrics: object) -> Metrics:
+    """What a step returned, without gradients; a ValueError unless it is scalar tensors by name."""
+    if not isinstance(metrics, Mapping):
         raise ValueError(
-            "data must be a tensor of at least one example with the examples along the first "
-            f"axis, got shape {tuple(data.shape)}"
+            'step must return a mapping of scalar tensors such as {"loss": loss}, got '
+            f"{type(metrics).__name__}"
         )
-    if data.is_floating_point():
-        bad = ~torch.isfinite(data).reshape(len(data), -1).all(dim=1)
-        if bad.any():
+    for name, value in metrics.items():
+        if not isinstance(value, Tensor) or value.numel() != 1 or value.is_complex():
+            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value)
             raise ValueError(
-                f"data holds NaN or infinite values in {int(bad.sum())} of {len(data)} examples, "
-                f"the first at index {int(bad.nonzero()[0])}; remove or repair these examples"
+                f"step must return scalar tensors, but {name!r} is {got}; return the tensor itself "
+                "(not .item()), with .mean() where it has a shape"
             )
-
-
-def check_samples(data: Tensor, *, bounded: bool) -> None:
-    """Raise ValueError unless ``data`` is float (n, ...) and finite; if ``bounded``, in [-1, 1]."""
-    if data.ndim < 2 or not data.is_floating_point():
-        raise ValueError(
-            f"data must be a float tensor (n, ...) with a shape for each sample, got {data.dtype} "
-            f"{tuple(data.shape)}; use data.float(), and data[:, None] for plain numbers"
-        )
-    check_training_data(data)
-    low, high = (float(bound) for bound in data.aminmax())
-    if bounded and not -1 <= low <= high <= 1:
-        raise ValueError(
-            f"data must lie in [-1, 1], where the model's samples lie, but it spans [{low:.4g}, "
-            f"{high:.4g}]; rescale it, or pass bounded=False"
-        )
+    return {name: value.detach().reshape(()) for name, value in metrics.items()}
 
 
 class Snapshots:
@@ -286,7 +294,7 @@ def frozen(model: nn.Module) -> Iterator[None]:
     """Within the block no gradient is computed for the parameters of ``model``.
 
     Gradients still flow *through* it to its input. The generator's update needs just that, and
-    leaving out the discriminator's parameter gradients saves a third of its backward pass.
+    leaving out the discriminator's parameter gradients saves half of its backward pass.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in trainable:

@@ -253,15 +253,19 @@ def test_folder_in_place_of_the_cached_file_is_moved_aside(cached_file):
     assert note.read_text() == "somebody's"
 
 
-def test_cache_folder_below_a_file_still_gives_the_data(cache, tmp_path, monkeypatch):
+@pytest.mark.parametrize("below", ["", "cache"])
+def test_cache_folder_that_is_a_file_still_gives_the_data(cache, tmp_path, monkeypatch, below):
+    """Or that lies below one."""
     (tmp_path / "file").write_text("not a folder")
-    monkeypatch.setenv("COURSE_LIB_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv("COURSE_LIB_CACHE", str(tmp_path / "file" / below))
     with pytest.warns(UserWarning) as seen:
         data = mnist5k()
     assert len(seen) == 1
     message = str(seen[0].message)
     assert "could not be cached" in message and "COURSE_LIB_CACHE" in message
-    assert str(tmp_path / "file" / "cache") in message
+    assert f"{tmp_path / 'file' / below} (it, or a folder above it, is a file)" in message
+    assert message.startswith("The parsed data could not be cached")
+    assert (tmp_path / "file").read_text() == "not a folder"
     assert "damaged" not in message  # there was nothing to be damaged
     assert digest(data) == MNIST5K_SHA256
 
@@ -347,6 +351,16 @@ print("done")
         (
             {"train_images": torch.zeros(0, 1, 4, 4), "train_labels": torch.zeros(0).long()},
             r"train_images: is empty",
+        ),
+        ({"train_labels": torch.tensor([0, 1]).int()}, r"train_labels: torch.int32; .*int64"),
+        ({"test_labels": torch.tensor([1.0])}, r"test_labels: torch.float32; .*torch.int64"),
+        ({"train_labels": [0, 1]}, r"train_labels: list; expected a tensor of torch.int64"),
+        ({"train_labels": torch.eye(2).long()}, r"train_labels: shape \(2, 2\); .*argmax"),
+        ({"train_images": torch.zeros(2, 1, 4, 4).double()}, r"train_images: torch.float64; .*32"),
+        ({"test_images": torch.zeros(1, 1, 4, 4).byte()}, r"test_images: torch.uint8; .*float32"),
+        (
+            {"train_images": torch.zeros(2, 1, 4, 4).numpy()},
+            r"train_images: ndarray; .*torch.from_numpy\(array\)",
         ),
     ],
 )

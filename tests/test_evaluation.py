@@ -105,13 +105,16 @@ def test_bad_points_are_refused(arguments, message: str) -> None:
 # --- Images --------------------------------------------------------------------------------------
 
 
+SCALE = 25.0  # logits for each unit of brightness, so that images lie in [-1, 1]
+
+
 class Reader(nn.Module):
     """Reads the logits of four classes off the four pixels of an image; dropout shows the mode."""
 
     def __init__(self) -> None:
         super().__init__()
         self.dropout = nn.Dropout(0.9)
-        self.scale = nn.Parameter(torch.ones(()))
+        self.scale = nn.Parameter(torch.tensor(SCALE))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         assert not torch.is_grad_enabled()
@@ -119,11 +122,11 @@ class Reader(nn.Module):
 
 
 def image(*probabilities: float) -> torch.Tensor:
-    return torch.tensor(probabilities).log().reshape(1, 2, 2)
+    return torch.tensor(probabilities).log().reshape(1, 2, 2) / SCALE
 
 
 SURE = [image(0.97, 0.01, 0.01, 0.01), image(0.02, 0.94, 0.02, 0.02), image(0.01, 0.97, 0.01, 0.01)]
-UNSURE = [image(0.25, 0.25, 0.25, 0.25), image(0.1, 0.0, 0.05, 0.85)]
+UNSURE = [image(0.25, 0.25, 0.25, 0.25), image(0.1, 1e-9, 0.05, 0.85)]
 
 
 def test_confident_images_are_counted_by_class() -> None:
@@ -161,21 +164,46 @@ def test_judging_restores_the_mode(training: bool) -> None:
 @pytest.mark.parametrize(
     ("images", "options", "message"),
     [
-        (torch.zeros(0, 1, 2, 2), {}, "must not be empty; draw some samples"),
+        (torch.zeros(0, 1, 2, 2), {}, "^images must be .*at least one example"),
         (torch.stack(SURE), {"threshold": 0}, r"threshold must be in \(0, 1\], got 0"),
         (torch.stack(SURE), {"threshold": 90}, "threshold must be"),
         (torch.stack(SURE), {"minimum_share": 0}, "minimum_share must be"),
         (torch.stack(SURE), {"threshold": math.nan}, "got nan"),
+        (torch.stack(SURE) * torch.nan, {}, "images holds NaN or infinite values in 3 of 3"),
+        (torch.full((2, 1, 2, 2), 255.0), {}, r"images must lie in \[-1, 1\].*x / 127.5 - 1"),
+        (torch.full((2, 1, 2, 2), -1.01), {}, r"images must lie in \[-1, 1\]"),
+        (torch.zeros(2, 1, 2, 2, dtype=torch.uint8), {}, "float tensor .*uint8.*images.float"),
     ],
 )
 def test_bad_images_and_shares_are_refused(images, options, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        judge(Reader(), images, **options)
+        inspect.unwrap(judge)(Reader(), images, **options)
 
 
 @pytest.mark.parametrize(("shape", "classes"), [((1, 28, 28), 10), ((3, 9, 6), 4), ((1, 4, 4), 2)])
 def test_the_classifier_fits_its_images(shape: tuple[int, int, int], classes: int) -> None:
     assert ReferenceClassifier(shape, classes)(torch.zeros(5, *shape)).shape == (5, classes)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 28), (1, 28, 3)])
+def test_images_too_small_for_the_classifier_are_refused(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match=r"height and width of at least 4, got \(1, "):
+        ReferenceClassifier(shape)
+
+
+def test_a_classifier_of_low_precision_is_judged_like_any_other() -> None:
+    """Between 0.996 and 1 there is no bfloat16: a softmax in it would be sure beyond doubt."""
+    sure = image(0.9985, 0.0005, 0.0005, 0.0005)[None]
+    classifier = Reader().to(torch.bfloat16)
+    assert judge(classifier, sure, threshold=0.99).confident_share == 1
+    assert judge(classifier, sure, threshold=0.9995).confident_share == 0
+
+
+def test_reports_compare_by_identity_for_tensors_have_no_truth() -> None:
+    modes = [count_modes(CORNERS, CORNERS, 1) for _ in range(2)]
+    classes = [judge(Reader(), torch.stack(SURE)) for _ in range(2)]
+    for first, second in (modes, classes):
+        assert first == first and first != second and len({first, second}) == 2
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,8 @@
 import copy
 import inspect
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from course_lib import gan
+from course_lib.checkpoints import CheckpointError, read_card, save_checkpoint
 from course_lib.gan import (
     OBJECTIVES,
     PRESETS,
@@ -20,8 +23,10 @@ from course_lib.gan import (
     Generator,
     build,
     configure,
+    load_generator,
     optimal_discriminator,
     sample,
+    save_generator,
     train_gan,
     value_function,
 )
@@ -83,6 +88,13 @@ def test_value_and_gradient_are_exact_where_probabilities_round(size: float, dty
         assert v.item() == pytest.approx(value, abs=1e-30)
         assert a.grad.item() == pytest.approx(real_slope, abs=1e-30)
         assert b.grad.item() == pytest.approx(fake_slope, abs=1e-30)
+
+
+@pytest.mark.parametrize("counts", [(0, 3), (3, 0)])
+def test_value_of_nothing_is_refused(counts) -> None:
+    real, fake = map(torch.zeros, counts)
+    with pytest.raises(ValueError, match=f"must not be empty, got {counts[0]} and {counts[1]}"):
+        value_function(real, fake)
 
 
 # --- The objectives ------------------------------------------------------------------------------
@@ -175,6 +187,13 @@ def test_optimal_discriminator_holds_where_densities_underflow() -> None:
 def test_optimal_discriminator_is_undefined_outside_both_supports() -> None:
     nothing = torch.tensor([-math.inf])
     assert optimal_discriminator(nothing, nothing).isnan().all()
+
+
+@pytest.mark.parametrize("other", [1, 4, (3, 1)])
+def test_optimal_discriminator_needs_both_densities_at_the_same_points(other) -> None:
+    """Broadcasting would give an answer to another question."""
+    with pytest.raises(ValueError, match=r"same points, got \(3,\) and"):
+        inspect.unwrap(optimal_discriminator)(torch.zeros(3), torch.zeros(other))
 
 
 def test_no_discriminator_has_a_higher_value_than_the_optimal_one() -> None:
@@ -321,6 +340,29 @@ def test_history_describes_the_first_step_truly() -> None:
     torch.testing.assert_close(weights(made.discriminator), weights(discriminator))
 
 
+def test_three_steps_with_betas_of_its_own_are_those_of_the_algorithm() -> None:
+    """The whole data is the batch, so that its order matters only to rounding."""
+    settings = {"dropout": 0, "objective": "minimax", "learning_rate": 1e-2, "betas": (0.3, 0.7)}
+    made = tiny(steps=3, batch_size=48, **settings)
+    generator, discriminator = untrained(dropout=0)
+    step_of_g, step_of_d = (
+        torch.optim.Adam(player.parameters(), 1e-2, betas=(0.3, 0.7))
+        for player in (generator, discriminator)
+    )
+    for _ in range(3):
+        fake = generator(torch.randn(48, 8)).detach()
+        step_of_d.zero_grad()
+        (-value_function(discriminator(IMAGES), discriminator(fake))).backward()
+        step_of_d.step()
+        fake_logits = discriminator(generator(torch.randn(48, 8)))
+        step_of_g.zero_grad()
+        torch.log(1 - fake_logits.sigmoid()).mean().backward()
+        step_of_g.step()
+    close = {"rtol": 1e-3, "atol": 1e-4}  # one step moves a weight by about 1e-2
+    torch.testing.assert_close(weights(made.discriminator), weights(discriminator), **close)
+    torch.testing.assert_close(weights(made.generator), weights(generator), **close)
+
+
 def test_a_player_with_learning_rate_zero_stays_as_it_was() -> None:
     generator, discriminator = (weights(player) for player in untrained())
     made = tiny(learning_rate=0, discriminator_learning_rate=1e-3)
@@ -420,17 +462,19 @@ def test_samples_move_to_the_data() -> None:
         (IMAGES, {"preset": "huge"}, r"preset must be one of \['tiny', .*got 'huge'"),
         (IMAGES, {"step": 5}, r"unknown settings \['step'\]; a GAN's settings are \['steps'"),
         (IMAGES, {"objective": "hinge"}, r"objective must be one of .*'least-squares'.*'hinge'"),
-        (IMAGES, {"steps": -1}, "steps must be 0 or more, got -1"),
-        (IMAGES, {"batch_size": 0}, "batch_size must be 1 or more, got 0"),
+        (IMAGES, {"steps": -1}, "steps must be a whole number .*0 or more; got -1"),
+        (IMAGES, {"batch_size": 0}, "batch_size must be a whole number .*1 or more; got 0"),
         (IMAGES, {"batch_size": 49}, "batch_size must be between 1 and .*48; got 49"),
-        (IMAGES, {"latent_dim": 0}, "latent_dim must be 1 or more"),
-        (IMAGES, {"learning_rate": -1e-3}, "learning_rate must be 0 or more, got -0.001"),
-        (IMAGES, {"learning_rate": math.nan}, "learning_rate must be 0 or more, got nan"),
+        (IMAGES, {"latent_dim": 0}, "latent_dim must be a whole number .*1 or more"),
+        (
+            IMAGES,
+            {"learning_rate": -1e-3},
+            "^learning_rate must be a finite .*got -0.001",
+        ),
         (IMAGES, {"discriminator_learning_rate": -1}, "^discriminator_learning_rate must be"),
-        (IMAGES, {"average_decay": 1.5}, "(?i)decay value 1.5"),
-        (IMAGES, {"dropout": 2}, "dropout probability .* 2"),
-        (IMAGES, {"snapshots": -1}, "snapshots must be 0 or more, got -1"),
-        (IMAGES, {"snapshot_size": 0}, "at least 1, got 0"),
+        (IMAGES, {"snapshots": -1}, "snapshots must be a whole number .*0 or more; got -1"),
+        (IMAGES, {"snapshots": 2.5}, "^snapshots must be .*; got 2.5"),
+        (IMAGES, {"snapshot_size": 0}, "snapshot_size must be a whole number .*1 or more; got 0"),
         (IMAGES, {"device": "gpu"}, "device must be"),
         (IMAGES, {"precision": "fp64"}, "precision must be"),
         (2 * IMAGES, {}, r"data must lie in \[-1, 1\].*bounded=False"),
@@ -438,12 +482,60 @@ def test_samples_move_to_the_data() -> None:
         (IMAGES[:0], {}, "at least one example"),
         ((127 * IMAGES).long(), {}, r"float tensor .*got torch.int64 .*data.float\(\)"),
         (torch.zeros(48), {}, r"data\[:, None\]"),
+        (IMAGES.numpy(), {}, r"got ndarray; .*torch.from_numpy\(array\).float\(\)"),
+        (IMAGES.tolist(), {}, r"got list; .*torch.tensor\(values\)"),
     ],
 )
 def test_bad_input_is_refused(data: torch.Tensor, changes, message: str) -> None:
     arguments = {"preset": "tiny", **changes}
     with pytest.raises(ValueError, match=message):
         inspect.unwrap(train_gan)(data, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        *(("steps", value) for value in (-1, 2.0, True, None, "9", math.nan)),
+        *((name, value) for name in ("batch_size", "latent_dim") for value in (0, 1.5, True, None)),
+        *(
+            (f"{player}_hidden", value)
+            for player in ("generator", "discriminator")
+            for value in (16, None, [16], (16, 0), (16, -1), (16.0,), "ab", (True,))
+        ),
+        *((name, value) for name in ("bounded", "batch_norm") for value in (None, 1, "no")),
+        *(("dropout", value) for value in (-0.1, 1, 2, None, math.nan, "0", True)),
+        *(("learning_rate", value) for value in (-1e-3, math.nan, math.inf, None, "1", True)),
+        *(("discriminator_learning_rate", value) for value in (-1, math.nan, math.inf, "1")),
+        *(("average_decay", value) for value in (-0.1, 1, 1.5, math.nan, "0.9", True)),
+        *(("betas", value) for value in (None, 0.5, (0.5,), (0.5, 1), (-0.1, 0.9), (math.nan, 0))),
+        *(("betas", value) for value in ([0.5, 0.9], (0.5, 0.9, 0.9), ("0", "1"), "ab")),
+        *(("objective", value) for value in (None, "", [], 3)),
+    ],
+)
+def test_every_setting_is_checked(name: str, wrong: object) -> None:
+    """By itself, because the tests' run-time check of types would come before it."""
+    settings = SimpleNamespace(**{**vars(PRESETS["tiny"]), name: wrong})
+    with pytest.raises(ValueError, match=rf"^{name} must be ") as caught:
+        Config.__post_init__(settings)  # type: ignore[arg-type]
+    assert str(caught.value).endswith(f"; got {wrong!r}")
+
+
+def test_the_rules_cover_the_settings_and_are_asked() -> None:
+    assert list(gan._RULES) == list(vars(PRESETS["tiny"]))
+    with pytest.raises(ValueError, match=r"dropout must be .*; got 1"):
+        tiny(dropout=1)
+
+
+def test_batch_norm_needs_more_than_one_example() -> None:
+    with pytest.raises(ValueError, match="batch_size must be 2 or more with batch_norm"):
+        configure("tiny", batch_size=1, batch_norm=True)
+    assert tiny(batch_size=1).history.steps and tiny(batch_size=2, batch_norm=True).history.steps
+
+
+def test_data_that_carries_a_gradient_is_taken_as_plain_numbers() -> None:
+    data = IMAGES.clone().requires_grad_()
+    assert torch.equal(weights(tiny(data).discriminator), weights(tiny().discriminator))
+    assert data.grad is None
 
 
 def test_whole_numbers_and_double_precision_are_welcome() -> None:
@@ -454,6 +546,14 @@ def test_whole_numbers_and_double_precision_are_welcome() -> None:
 def test_divergence_is_reported() -> None:
     with pytest.raises(TrainingDivergedError, match=r"generator_loss is (nan|inf) at step 1:"):
         tiny(POINTS, bounded=False, learning_rate=1e30, steps=100, objective="least-squares")
+
+
+def test_divergence_in_the_last_step_is_reported() -> None:
+    """Losses are those before the step: they are finite, the weights after it are not."""
+    with pytest.raises(TrainingDivergedError, match=r"layers.0.weight.* of the trained Generator:"):
+        tiny(steps=1, learning_rate=1e39, discriminator_learning_rate=0)
+    with pytest.raises(TrainingDivergedError, match="of the trained Generator:"):
+        tiny(steps=1, learning_rate=1e39, discriminator_learning_rate=0, average_decay=0.5)
 
 
 def test_settings_cannot_be_changed_after_the_check() -> None:
@@ -491,3 +591,57 @@ def test_samples_are_single_precision(dtype: torch.dtype) -> None:
 def test_no_samples_are_refused(n: int) -> None:
     with pytest.raises(ValueError, match=f"n must be at least 1, got {n}"):
         sample(untrained()[0], n)
+
+
+# --- Keeping a generator -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "changes"),
+    [
+        (IMAGES, {}),
+        (IMAGES, {"batch_norm": True, "generator_hidden": (16, 12), "average_decay": 0.5}),
+        (POINTS, {"bounded": False, "generator_hidden": (), "betas": (0, 0.9)}),
+    ],
+)
+def test_a_kept_generator_gives_the_same_samples(tmp_path, data: torch.Tensor, changes) -> None:
+    made = tiny(data, **changes)
+    path = tmp_path / "generator.safetensors"
+    save_generator(path, made, preset="tiny", data="made up", seed=0, metrics={"good": 1})
+    state = torch.get_rng_state()
+    kept = load_generator(path)
+    assert torch.equal(torch.get_rng_state(), state), "loading draws no random numbers"
+    assert torch.equal(sample(kept, 5, seed=3), sample(made.generator, 5, seed=3))
+    assert not kept.training and kept.sample_shape == data.shape[1:]
+    card = read_card(path)
+    assert (card["preset"], card["data"], card["metrics"]) == ("tiny", "made up", {"good": 1})
+    assert card["config"]["steps"] == 6 and card["model"] == "Generator"
+
+
+def test_what_the_weights_do_not_tell_comes_from_the_card(tmp_path) -> None:
+    """Bounded or not, one row or one column: the weights are alike, the meaning is not."""
+    flat = IMAGES.reshape(48, 1, 2, 8)
+    for number, (data, bounded) in enumerate([(IMAGES, True), (flat, True), (flat, False)]):
+        made = tiny(data, bounded=bounded)
+        save_generator(tmp_path / str(number), made, preset="tiny", data="made up", seed=0)
+    kept = [load_generator(tmp_path / str(number)) for number in range(3)]
+    assert [generator.sample_shape for generator in kept] == [(1, 4, 4), (1, 2, 8), (1, 2, 8)]
+    assert [names(generator)[-2] for generator in kept] == ["Tanh", "Tanh", "Linear"]
+
+
+def test_other_files_are_no_generators(tmp_path) -> None:
+    path = tmp_path / "other"
+    card = {"preset": "tiny", "data": "made up", "seed": 0, "metrics": None}
+    save_checkpoint(path, nn.Linear(1, 1), card)
+    with pytest.raises(CheckpointError, match="other holds a Linear, but not its GAN's whole"):
+        load_generator(path)
+    save_checkpoint(path, untrained()[0], card | {"config": {"steps": 1}, "sample_shape": [2]})
+    with pytest.raises(CheckpointError, match="holds a Generator, but not its GAN's whole config"):
+        load_generator(path)
+    made = tiny()
+    other = replace(made, config=configure("tiny", latent_dim=9))  # a card that is not its own
+    save_generator(path, other, preset="tiny", data="made up", seed=0)
+    with pytest.raises(CheckpointError, match="does not fit the model"):
+        load_generator(path)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        load_generator(tmp_path / "nothing")

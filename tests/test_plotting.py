@@ -213,4 +213,31 @@ def test_densities_keep_their_scale_and_give_the_discriminator_its_own_axis() ->
     assert left.get_ylim() == (0, 0.5) and right.get_ylim()[0] == 0
     assert [len(axes.lines) for axes in (left, right)] == [1, 1]
     x = torch.linspace(0, 1, 5)
-    refuses(plotting.densities_1d, "role 'truth'", x, {"a": (x, "truth")}, top=1.0)
+    call = plotting.densities_1d
+    refuses(call, "role 'truth'", x, {"a": (x, "truth")}, top=1.0)
+    refuses(call, "curves is empty", x, {}, top=1.0)
+    refuses(call, r"x has shape \(1,\)", x[:1], {"a": (x[:1], "data")}, top=1.0)
+    refuses(call, "x: 1 of 5 values are NaN", x / x, {"a": (x, "data")}, top=1.0)
+    refuses(call, r"curves\['a'\]: 1 of 5", x, {"a": (x / x, "data")}, top=1.0)
+    refuses(call, r"'a'\] has shape \(4,\), expected .*\(5,\)", x, {"a": (x[1:], "data")}, top=1.0)
+    refuses(call, "expected densities", x, {"a": (x - 1, "data")}, top=1.0)
+    refuses(call, r"in \[0, 1\]; a logit needs", x, {"D": (2 * x, "discriminator")}, top=1.0)
+    refuses(call, r"curves\['D'\]: 1 of 5", x, {"D": (1 / x, "discriminator")}, top=1.0)
+    refuses(call, "top must be positive and finite, got nan", x, {"a": (x, "data")}, top=math.nan)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_densities_come_in_every_precision_and_with_a_gradient(dtype: torch.dtype) -> None:
+    x = torch.linspace(0, 1, 5, dtype=dtype, requires_grad=True)
+    figure = plotting.densities_1d(x, {"a": (x, "data"), "D": (x, "discriminator")}, top=1)
+    for axes in figure.axes:
+        assert axes.lines[0].get_ydata().tolist() == x.tolist()
+
+
+def test_a_discriminator_that_is_nowhere_defined_leaves_a_gap() -> None:
+    x = torch.linspace(0, 1, 5)
+    gap = torch.where((x > 0.2) & (x < 0.8), torch.nan, x)
+    for values in (gap, x * torch.nan):
+        figure = plotting.densities_1d(x, {"D": (values, "discriminator")}, top=1)
+        drawn = torch.tensor(figure.axes[1].lines[0].get_ydata())
+        assert torch.equal(drawn.isnan(), values.isnan()) and len(figure._repr_png_())
