@@ -114,8 +114,8 @@ def value_function(
     Raises:
         ValueError: when there are no logits, whose mean would be NaN.
     """
-    if min(len(real_logits), len(fake_logits)) == 0:
-        counts = f"{len(real_logits)} and {len(fake_logits)}"
+    if min(real_logits.numel(), fake_logits.numel()) == 0:
+        counts = f"{real_logits.numel()} and {fake_logits.numel()}"
         raise ValueError(f"real_logits and fake_logits must not be empty, got {counts} logits")
     return -softplus(-real_logits).mean() - softplus(fake_logits).mean()
 

@@ -45,5 +45,5 @@ if __name__ == "__main__":
         raise SystemExit('no cell tagged "overview" has a figure; run make sync first')
     target = ROOT / "images" / "overview.png"
     target.parent.mkdir(exist_ok=True)
-    side_by_side(figures).quantize(128).save(target, optimize=True)
+    side_by_side(figures).save(target, optimize=True)
     print(f"{target.relative_to(ROOT)}: {len(figures)} figures, {target.stat().st_size // 1000} kB")
