@@ -258,10 +258,12 @@ def _markup(
     palette, indices = quantise(np.asarray(pictures[start]), 64)
     first = _webp(palette[indices])
     button = '<button type="button" aria-label="Play">▶</button>' if frames_per_second else ""
+    # Without the attribute data-lm-suppress-shortcuts JupyterLab takes the arrow keys for itself.
     rows = "".join(
         f"<label><span>{html.escape(control.label)}</span>"
         f'<input type="range" min="0" max="{len(control.texts) - 1}" step="1" '
-        f'value="{control.start}" autocomplete="off" aria-label="{html.escape(control.label)}">'
+        f'value="{control.start}" autocomplete="off" data-lm-suppress-shortcuts '
+        f'aria-label="{html.escape(control.label)}">'
         '<output aria-live="off"></output></label>'
         for control in controls
     )
