@@ -157,6 +157,10 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             _value("2 * F.logsigmoid(torch.cat([real_logits, -fake_logits])).mean()"),
         ),
         (
+            "samples paired: one mean over the sum of both terms",
+            _value("(F.logsigmoid(real_logits) + F.logsigmoid(-fake_logits)).mean()"),
+        ),
+        (
             "factor 2 lost: the two expectations averaged",
             _value("(F.logsigmoid(real_logits).mean() + F.logsigmoid(-fake_logits).mean()) / 2"),
         ),
@@ -209,6 +213,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("both as if the logit could only reach 0", _floors("math.log(2), math.log(2)")),
         ("sign in the exponent", _floors("math.log(1 + math.exp(1)), math.log(2)")),
         ("rounded", _floors("0.313, 0.693")),
+        ("rounded up", _floors("0.3133, 0.6931")),
         ("loss at a finite logit", _floors("0.31326, 0.69314")),
         ("loss of sigmoid(1)", _floors("-math.log(1 / (1 + math.exp(-1))) / 2, math.log(2)")),
     ],
@@ -336,6 +341,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
                 (_G_ATTACHED, _G_ATTACHED.replace("(fake)", "(generator(z))")),
             ),
         ),
+        ("only the cut mended, one graph twice", _step((_D_DETACHED, _D_ATTACHED))),
         (
             "sign of the generator's loss",
             _step((_G_ATTACHED, _G_ATTACHED.replace("-discriminator", "discriminator"))),
