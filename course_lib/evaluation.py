@@ -130,15 +130,18 @@ def train_reference_classifier(
     trainer = Trainer(seed=seed, device=device, progress=progress)
     channels, height, width = data.train_images.shape[1:]
     classifier = ReferenceClassifier((channels, height, width), len(data.classes))
+    (classifier,) = trainer.prepare(classifier)
     optimiser = torch.optim.Adam(classifier.parameters(), fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=max(steps, 1))
-    classifier, optimiser, schedule = trainer.prepare(classifier, optimiser, schedule)
+    trainer.prepare(optimiser, schedule)
+
+    def loss(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return {"cross_entropy": cross_entropy(classifier(images).float(), labels)}
 
     def step(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        loss = cross_entropy(classifier(images), labels)
-        trainer.minimise(loss, optimiser)
+        metrics = trainer.minimise(loss, optimiser, images, labels)
         schedule.step()
-        return {"cross_entropy": loss}
+        return metrics
 
     batch_size = min(64, len(data.train_images))
     trainer.fit(step, data.train_images, data.train_labels, batch_size=batch_size, steps=steps)

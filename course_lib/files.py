@@ -13,12 +13,15 @@ from torch import Tensor
 __all__ = ["tensors_digest", "write_atomically"]
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, previous: Path | None = None) -> None:
     """Write ``content`` to ``path`` so that no other process ever sees a part of it.
 
     The bytes go to a temporary file in the same folder, to the disk, and then by one rename to
     ``path``: a crash at any moment leaves the old file or the new one, whole. The temporary file is
     removed on any exception. Several processes may write the same path at once; the last one wins.
+
+    The file that was at ``path`` before is renamed to ``previous``, if that is given, once the new
+    one is safe on the disk; between the two renames a crash leaves the old one there.
     """
     temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.tmp")
     try:
@@ -26,6 +29,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            os.replace(path, previous)
         os.replace(temporary, path)
     except BaseException:  # also when the reader interrupts the cell
         temporary.unlink(missing_ok=True)

@@ -11,11 +11,9 @@ log(1 - D) = -softplus(a) stay exact where D itself rounds to 0 or 1.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import prod
-from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -23,9 +21,9 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from course_lib import checks
-from course_lib.checkpoints import CheckpointError, load_checkpoint, read_card, save_checkpoint
-from course_lib.training import History, Snapshots, Trainer, evaluating, frozen
+from course_lib import checks, presets
+from course_lib.history import History, Snapshots
+from course_lib.training import Trainer, evaluating, frozen, trainer_for
 
 # --- The two players -----------------------------------------------------------------------------
 
@@ -166,9 +164,9 @@ OBJECTIVES = {
 # --- Training ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Config:
-    """Everything that defines a run except data, seed, device and precision.
+@dataclass(frozen=True, kw_only=True)
+class Game:
+    """What defines the training of any pair, whatever its networks.
 
     Raises:
         ValueError: names the setting that is out of range.
@@ -178,36 +176,50 @@ class Config:
     batch_size: int = 64
     objective: str = "non-saturating"
     latent_dim: int = 100
-    generator_hidden: tuple[int, ...] = (256, 512, 1024)
-    discriminator_hidden: tuple[int, ...] = (1024, 512, 256)
-    bounded: bool = True  # samples in [-1, 1] through tanh
-    batch_norm: bool = False  # in the generator
-    dropout: float | int = 0.3  # in the discriminator
     learning_rate: float | int = 2e-4  # 0 leaves a player as it is
     discriminator_learning_rate: float | int | None = None  # None: the same as learning_rate
     betas: tuple[float | int, float | int] = (0.5, 0.999)
     average_decay: float | int | None = None  # of a moving average of G's weights; None: none
 
     def __post_init__(self) -> None:
+        checks.check(GAME_RULES, vars(self))
+
+
+GAME_RULES = {
+    "steps": checks.whole(0),
+    "batch_size": checks.whole(1),
+    "objective": checks.one_of(OBJECTIVES),
+    "latent_dim": checks.whole(1),
+    "learning_rate": checks.number(0),
+    "discriminator_learning_rate": checks.optional(checks.number(0)),
+    "betas": checks.pair(checks.number(0, 1)),
+    "average_decay": checks.optional(checks.number(0, 1)),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Game):
+    """Everything that defines a run except data, seed, device and precision."""
+
+    generator_hidden: tuple[int, ...] = (256, 512, 1024)
+    discriminator_hidden: tuple[int, ...] = (1024, 512, 256)
+    bounded: bool = True  # samples in [-1, 1] through tanh
+    batch_norm: bool = False  # in the generator
+    dropout: float | int = 0.3  # in the discriminator
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         checks.check(_RULES, vars(self))
         if self.batch_norm and self.batch_size == 1:
             raise ValueError("batch_size must be 2 or more with batch_norm, which needs a spread")
 
 
 _RULES = {
-    "steps": checks.whole(0),
-    "batch_size": checks.whole(1),
-    "objective": checks.one_of(OBJECTIVES),
-    "latent_dim": checks.whole(1),
     "generator_hidden": checks.widths(),
     "discriminator_hidden": checks.widths(),
     "bounded": checks.truth(),
     "batch_norm": checks.truth(),
     "dropout": checks.number(0, 1),
-    "learning_rate": checks.number(0),
-    "discriminator_learning_rate": checks.optional(checks.number(0)),
-    "betas": checks.pair(checks.number(0, 1)),
-    "average_decay": checks.optional(checks.number(0, 1)),
 }
 
 PRESETS = {
@@ -247,12 +259,7 @@ PRESETS = {
 
 def configure(preset: str, **changes: object) -> Config:
     """The preset's :class:`Config` with some fields changed; a ValueError names what is wrong."""
-    if preset not in PRESETS:
-        raise ValueError(f"preset must be one of {list(PRESETS)}, got {preset!r}")
-    known = [field.name for field in fields(Config)]
-    if unknown := sorted(set(changes) - set(known)):
-        raise ValueError(f"unknown settings {unknown}; a GAN's settings are {known}")
-    return replace(PRESETS[preset], **changes)  # type: ignore[arg-type]
+    return presets.configure(PRESETS, preset, changes)
 
 
 def build(config: Config, sample_shape: Sequence[int]) -> tuple[Generator, Discriminator]:
@@ -269,17 +276,22 @@ def build(config: Config, sample_shape: Sequence[int]) -> tuple[Generator, Discr
 
 @dataclass
 class TrainedGAN:
-    """What :func:`train_gan` returns, all on the CPU and the networks in evaluation mode.
+    """What training returns, all on the CPU and the networks in evaluation mode.
 
     ``generator`` holds the averaged weights if there are any.
     """
 
-    config: Config
-    generator: Generator
-    discriminator: Discriminator
+    config: Game
+    generator: nn.Module
+    discriminator: nn.Module
     history: History
     snapshots: Float[Tensor, "frames n *sample"]  # the same noise at each snapshot
     snapshot_steps: list[int]
+
+    @property
+    def model(self) -> nn.Module:
+        """What is kept of a pair: the generator."""
+        return self.generator
 
 
 def train_gan(
@@ -287,9 +299,7 @@ def train_gan(
     preset: str = "quick",
     *,
     seed: int = 0,
-    device: str = "auto",
-    precision: str = "fp32",
-    progress: bool | None = None,
+    trainer: Trainer | None = None,
     snapshots: int = 0,
     snapshot_size: int = 64,
     **changes: object,
@@ -299,7 +309,8 @@ def train_gan(
     Args:
         data: training samples, float; in [-1, 1] where the preset's samples are bounded.
         preset: a name in ``PRESETS``.
-        seed, device, precision, progress: see :class:`course_lib.training.Trainer`.
+        seed: of the weights, the noise and the order of the data.
+        trainer: device, precision, run folder and so on; instead of ``seed``.
         snapshots: how many sets of samples to keep, evenly spaced from step 0 to the last;
             fewer if there are fewer steps.
         snapshot_size: samples in a snapshot.
@@ -312,57 +323,96 @@ def train_gan(
     """
     config = configure(preset, **changes)
     checks.check_samples(data, bounded=config.bounded)
+    trainer = trainer_for(seed, trainer)
+    generator, discriminator = build(config, data.shape[1:])
+    return train_pair(
+        *(generator, discriminator, data, config, trainer),
+        snapshots=snapshots,
+        snapshot_size=snapshot_size,
+    )
+
+
+def train_pair(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    data: Float[Tensor, "n *sample"],
+    config: Game,
+    trainer: Trainer,
+    *,
+    snapshots: int = 0,
+    snapshot_size: int = 64,
+) -> TrainedGAN:
+    """Train any two networks against each other; the models are changed in place.
+
+    Args:
+        generator: (batch, ``config.latent_dim``) to samples; with attributes ``latent_dim`` and
+            ``sample_shape``.
+        discriminator: samples to logits (batch,).
+        data: training samples.
+        config, trainer, snapshots, snapshot_size: see :func:`train_gan`.
+    """
     sizes = {"snapshots": checks.whole(0), "snapshot_size": checks.whole(1)}
     checks.check(sizes, {"snapshots": snapshots, "snapshot_size": snapshot_size})
-    data = data.detach().float()
-    trainer = Trainer(seed=seed, device=device, precision=precision, progress=progress)
     objective = OBJECTIVES[config.objective]
-    generator, discriminator = build(config, data.shape[1:])
+    generator, discriminator = trainer.prepare(generator, discriminator)
     best, average = generator, None
     if config.average_decay is not None:
-        # A copy must be made before ``prepare``, which may tie a model's forward to that model.
         ema = get_ema_multi_avg_fn(config.average_decay)
-        average = AveragedModel(generator.to(trainer.device), multi_avg_fn=ema, use_buffers=True)
-        best = cast(Generator, average.module)
-    generator, discriminator = trainer.prepare(generator, discriminator)
+        (average,) = trainer.prepare(AveragedModel(generator, multi_avg_fn=ema, use_buffers=True))
+        best = average.module
     betas = float(config.betas[0]), float(config.betas[1])  # torch refuses (0, 0.9)
+    rate = config.discriminator_learning_rate
 
     def adam(model: nn.Module, learning_rate: float | int) -> torch.optim.Optimizer:
         return torch.optim.Adam(model.parameters(), learning_rate, betas=betas, fused=True)
 
-    rate = config.discriminator_learning_rate
     generator_optimiser, discriminator_optimiser = trainer.prepare(
         adam(generator, config.learning_rate),
         adam(discriminator, config.learning_rate if rate is None else rate),
     )
 
-    def noise(n: int) -> Tensor:
-        return torch.randn(n, config.latent_dim, device=trainer.device)
+    # Two batches in one pass are faster, but batch statistics must not mix real and generated.
+    in_one_pass = not any(
+        isinstance(part, nn.modules.batchnorm._BatchNorm) for part in discriminator.modules()
+    )
 
-    def step(real: Tensor) -> dict[str, Tensor]:
-        with torch.no_grad():  # the discriminator's step must not reach the generator
-            fake = generator(noise(len(real)))
-        real_logits, fake_logits = discriminator(real), discriminator(fake)
-        discriminator_loss = objective.discriminator(real_logits, fake_logits)
-        trainer.minimise(discriminator_loss, discriminator_optimiser)
-
-        with frozen(discriminator):  # gradients pass through D to G, none are kept for D
-            generator_loss = objective.generator(discriminator(generator(noise(len(real)))))
-            trainer.minimise(generator_loss, generator_optimiser)
-        if average is not None:
-            average.update_parameters(generator)
+    def discriminator_loss(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        if in_one_pass:
+            real_logits, fake_logits = discriminator(torch.cat([real, fake])).chunk(2)
+        else:
+            real_logits, fake_logits = discriminator(real), discriminator(fake)
+        # The loss itself in full precision: near 0 and 1 its logarithms need the digits.
+        real_logits, fake_logits = real_logits.float(), fake_logits.float()
         return {
-            "discriminator_loss": discriminator_loss,
-            "generator_loss": generator_loss,
+            "discriminator_loss": objective.discriminator(real_logits, fake_logits),
             "real_probability": real_logits.sigmoid().mean(),
             "fake_probability": fake_logits.sigmoid().mean(),
         }
 
+    def generator_loss(fake: Tensor) -> dict[str, Tensor]:
+        return {"generator_loss": objective.generator(discriminator(fake).float())}
+
+    def step(real: Tensor) -> dict[str, Tensor]:
+        with trainer.autocast():
+            fake = generator(trainer.randn(len(real), config.latent_dim))
+        # Detached: the discriminator's step must not reach the generator.
+        metrics = trainer.minimise(discriminator_loss, discriminator_optimiser, real, fake.detach())
+        with frozen(discriminator):  # gradients pass through D to G, none are kept for D
+            metrics |= trainer.minimise(generator_loss, generator_optimiser, fake)
+        if average is not None:
+            average.update_parameters(generator)
+        return metrics
+
     film = Snapshots(
-        lambda: sample(best, snapshot_size, seed=seed), number=snapshots, steps=config.steps
+        lambda: sample(best, snapshot_size, seed=trainer.seed),
+        number=snapshots,
+        steps=config.steps,
     )
     history = trainer.fit(
-        step, data, batch_size=config.batch_size, steps=config.steps, after_step=film
+        *(step, data.detach().float()),
+        batch_size=config.batch_size,
+        steps=config.steps,
+        snapshots=film,
     )
     return TrainedGAN(
         config=config,
@@ -377,7 +427,7 @@ def train_gan(
 # --- Sampling ------------------------------------------------------------------------------------
 
 
-def sample(generator: Generator, n: int, *, seed: int = 0) -> Float[Tensor, "n *sample"]:
+def sample(generator: nn.Module, n: int, *, seed: int = 0) -> Float[Tensor, "n *sample"]:
     """Draw ``n`` samples, in evaluation mode, leaving the generator's mode as it was.
 
     The samples are float32 and on the CPU. Their noise depends on ``seed`` alone: the same seed
@@ -387,46 +437,7 @@ def sample(generator: Generator, n: int, *, seed: int = 0) -> Float[Tensor, "n *
         raise ValueError(f"n must be at least 1, got {n}")
     parameter = next(generator.parameters())
     stream = torch.Generator().manual_seed(seed)
-    z = torch.randn(n, generator.latent_dim, generator=stream)
+    latent_dim: int = generator.latent_dim  # type: ignore[assignment]
+    z = torch.randn(n, latent_dim, generator=stream)
     with evaluating(generator):
         return generator(z.to(parameter.device, parameter.dtype)).float().cpu()
-
-
-# --- Keeping a generator -------------------------------------------------------------------------
-
-
-def save_generator(
-    path: str | os.PathLike[str],
-    trained: TrainedGAN,
-    *,
-    preset: str,
-    data: str,
-    seed: int,
-    metrics: Mapping[str, object] | None = None,
-) -> None:
-    """Write the trained generator, and all that rebuilds it, as a checkpoint.
-
-    ``preset``, ``data``, ``seed`` and ``metrics`` go into the card; its rules and the errors are
-    those of :func:`course_lib.checkpoints.save_checkpoint`.
-    """
-    card = {"preset": preset, "data": data, "seed": seed, "metrics": metrics}
-    rebuild = {"config": asdict(trained.config), "sample_shape": trained.generator.sample_shape}
-    save_checkpoint(path, trained.generator, card | rebuild)
-
-
-def load_generator(path: str | os.PathLike[str]) -> Generator:
-    """The generator that :func:`save_generator` wrote, on the CPU and in evaluation mode.
-
-    It is built from the card, so that no network of another meaning can take its weights.
-
-    Raises:
-        CheckpointError: when the file is missing, damaged or not written by ``save_generator``.
-    """
-    card = read_card(path)
-    if set(card.get("config", ())) != {field.name for field in fields(Config)}:
-        raise CheckpointError(f"{path} holds a {card['model']}, but not its GAN's whole config")
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in card["config"].items()}
-    with torch.device("meta"):  # draws no random weights, for the file replaces them all
-        generator, _ = build(configure("tiny", **settings), card["sample_shape"])
-    load_checkpoint(path, generator.to_empty(device="cpu"))
-    return generator.eval()

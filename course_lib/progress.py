@@ -7,12 +7,17 @@ from typing import Any
 from tqdm import tqdm
 
 
-def progress_bar(steps: int, progress: bool | None = None) -> tqdm[Any]:
-    """A bar for ``steps`` steps; ``progress`` None: only in a terminal or a notebook."""
+def progress_bar(steps: int, progress: bool | None = None, done: int = 0) -> tqdm[Any]:
+    """A bar for ``steps`` steps; ``progress`` None: only in a terminal or a notebook.
+
+    ``done`` steps lie behind already; the rate counts only what comes.
+    """
     if in_notebook() and progress is not False:
-        return _NotebookBar(total=steps, unit=" steps", mininterval=0.5, dynamic_ncols=False)
+        return _NotebookBar(
+            total=steps, initial=done, unit=" steps", mininterval=0.5, dynamic_ncols=False
+        )
     hidden = None if progress is None else not progress  # None: hidden unless a terminal
-    return tqdm(total=steps, unit=" steps", disable=hidden)
+    return tqdm(total=steps, initial=done, unit=" steps", disable=hidden)
 
 
 def in_notebook() -> bool:

@@ -1,105 +1,87 @@
-"""The one training loop of the course, on Hugging Face Accelerate.
+"""The one training loop of the course: any device, any precision, killed and resumed, and fast.
 
 A ``train_*`` function of a model file builds its models and optimisers, writes one readable
 ``step(batch) -> metrics``, and hands it to :meth:`Trainer.fit`. The step is the algorithm; what
-lives here is what every algorithm needs and none is about: device, precision, seed, batches,
-progress, the record of the metrics, and a clear stop when a metric is no longer finite.
+lives here and in :mod:`course_lib.engine` is what every algorithm needs and none is about: device,
+precision, processes, seed, batches, gradient steps, progress, the record of the metrics, the saved
+state of a run, and a clear stop when a metric is no longer finite.
 
 What made the loop fast on a CPU: the data is one preloaded tensor indexed by a permutation (no
-worker processes, no collating of single examples), Adam is fused, no gradient flows into a
-network that is not being updated, and metrics are read back once in ``CHECK_EVERY`` steps
-instead of in every step.
+worker processes, no collating of single examples), convolutions run in the memory format
+channels_last, Adam is fused, no gradient flows into a network that is not being updated, and
+metrics are read back about twice a second instead of in every step. ``course bench`` measures it.
 """
 
 from __future__ import annotations
 
 import math
+import random
+import signal
+import threading
+import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast_object_list, gather, gather_object, reduce
 from jaxtyping import Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
-from course_lib.checks import check_training_data, is_whole
+from course_lib.checks import check_training_data
+from course_lib.engine import (
+    PRECISIONS,
+    REMEDY,
+    Engine,
+    Metrics,
+    TrainingDivergedError,
+    evaluating,
+    frozen,
+)
+from course_lib.history import History, Snapshots
 from course_lib.progress import progress_bar
+from course_lib.runs import Run, RunError
 
-PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
-CHECK_EVERY = 50  # steps between two looks at the metrics; each look waits for the device
+__all__ = [
+    "CHECK_EVERY",
+    "PRECISIONS",
+    "History",
+    "Snapshots",
+    "Trainer",
+    "TrainingDivergedError",
+    "evaluating",
+    "frozen",
+    "trainer_for",
+]
 
-_REMEDY = "Try a smaller learning_rate, and check that the data is scaled as the model expects"
-
-Metrics = Mapping[str, Tensor]
-
-
-class TrainingDivergedError(RuntimeError):
-    """A metric (the message names it and the step) or a weight became NaN or infinite."""
-
-
-class History(Mapping[str, list[float]]):
-    """What training recorded: for each metric one number a step.
-
-    ``history["generator_loss"]`` is a list with one float a step and ``history.steps`` is the
-    matching list 1, 2, …, so that ``plot(history.steps, history[name])`` works as it stands.
-    """
-
-    def __init__(self) -> None:
-        self._values: dict[str, list[float]] = {}
-
-    @property
-    def steps(self) -> list[int]:
-        return list(range(1, 1 + max((len(v) for v in self._values.values()), default=0)))
-
-    def append(self, metrics: Mapping[str, float]) -> None:
-        """Record one step.
-
-        Raises:
-            ValueError: if the names differ from those of the first step.
-        """
-        if self._values and metrics.keys() != self._values.keys():
-            raise ValueError(
-                f"step returned the metrics {sorted(metrics)}, but earlier steps returned "
-                f"{sorted(self._values)}; return the same names in every step"
-            )
-        for name, value in metrics.items():
-            self._values.setdefault(name, []).append(value)
-
-    def __getitem__(self, name: str) -> list[float]:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        last = ", ".join(f"{name}={values[-1]:.4g}" for name, values in self._values.items())
-        return f"History({len(self.steps)} steps; last: {last or 'nothing recorded'})"
+CHECK_EVERY = 50  # most steps between two looks at the metrics; each look waits for the device
+LOOK_SECONDS = 0.5  # about the time between two looks where steps are slow
+ECHO_SECONDS = 1.0  # after an interrupt; another one so soon is the same one
 
 
-class Trainer:
-    """Device, precision and seed of one training run, in one process.
+class Trainer(Engine):
+    """Device, precision, processes, seed and folder of one training run.
 
-    Accelerate keeps one state a process and refuses a second precision or device in it. A notebook
-    trains several models in turn, so the trainer resets that state, at its start and in
-    :meth:`finish`. So use one trainer at a time; an ``Accelerator`` of your own works after
-    ``finish``, but one that you made before must be made again.
+    Started by ``torchrun`` or ``accelerate launch``, it is one of several processes that train one
+    model together: each gets its own share of every batch.
 
     Args:
         seed: seeds Python, NumPy and torch, and fixes the order of the data.
         device: "auto" (an accelerator if there is one, else the CPU) or "cpu".
-        precision: "fp32", "bf16" or "fp16" (autocast of the models' forward pass).
+        precision: "fp32", "bf16" or "fp16" (autocast of the loss; weights stay float32).
         progress: show a progress bar; None means only where somebody watches, that is in a
             terminal or a notebook.
+        compile: compile the losses with ``torch.compile``: slow to start, then faster for
+            networks of many small operations.
+        accumulate: micro-batches a batch is cut into; the gradient is that of the whole batch, the
+            memory that of one part. Exact for losses that are means over the examples.
+        run: the folder that the run is kept in, and resumed from; None keeps nothing.
 
     Raises:
-        ValueError: for an unknown device or precision, fp16 on a CPU, or a bad seed.
-        NotImplementedError: when started as one of several processes.
+        ValueError: for an unknown device or precision, fp16 on a CPU, or a bad seed or count.
+        RunError: when the folder cannot be used.
     """
 
     def __init__(
@@ -109,55 +91,18 @@ class Trainer:
         device: str = "auto",
         precision: str = "fp32",
         progress: bool | None = None,
+        compile: bool = False,
+        accumulate: int = 1,
+        run: Run | None = None,
     ) -> None:
-        if device not in ("auto", "cpu"):
-            raise ValueError(f"device must be 'auto' or 'cpu', got {device!r}")
-        if not is_whole(seed, 0) or seed >= 2**32:
-            raise ValueError(f"seed must be a whole number (int) from 0 to 2**32 - 1, got {seed!r}")
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {list(PRECISIONS)}, got {precision!r}")
-        AcceleratorState._reset_state(reset_partial_state=True)
-        self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision=PRECISIONS[precision])
-        self.device: torch.device = self.accelerator.device
-        if (processes := self.accelerator.num_processes) > 1:
-            raise NotImplementedError(
-                f"training in several processes is not there yet, but this is one of {processes}; "
-                "start the program with python instead of a launcher"
-            )
-        if precision == "fp16" and self.device.type == "cpu":  # else it would silently be fp32
-            raise ValueError("precision 'fp16' needs a GPU; on a CPU use 'bf16' or 'fp32'")
-        self.seed = seed
-        self.progress = progress
-        set_seed(seed)
-
-    def prepare(self, *parts: Any) -> tuple[Any, ...]:
-        """Move models to the device and wrap models, optimisers and schedules for the precision."""
-        return tuple(self.accelerator.prepare(part) for part in parts)
-
-    def finish(self, model: Any) -> Any:
-        """The trained model on the CPU, bare, in full precision and in evaluation mode.
-
-        What ``prepare`` added is gone, and so is Accelerate's state: finish when all is trained.
-
-        Raises:
-            TrainingDivergedError: when a weight is NaN or infinite, or a buffer holds NaN.
-        """
-        bare = self.accelerator.unwrap_model(model, keep_fp32_wrapper=False).cpu().eval()
-        AcceleratorState._reset_state(reset_partial_state=True)
-        spoilt = [name for name, weight in bare.named_parameters() if not weight.isfinite().all()]
-        spoilt += [name for name, buffer in bare.named_buffers() if buffer.isnan().any()]
-        if spoilt:
-            raise TrainingDivergedError(
-                f"NaN or infinite values in {', '.join(spoilt)} of the trained "
-                f"{type(bare).__name__}: training has diverged. {_REMEDY}"
-            )
-        return bare
-
-    def minimise(self, loss: Tensor, optimiser: Any) -> None:
-        """One gradient step on ``loss`` (a scalar) with respect to the optimiser's parameters."""
-        optimiser.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
-        optimiser.step()
+        super().__init__(
+            seed=seed, device=device, precision=precision, compile=compile, accumulate=accumulate
+        )
+        self._progress = progress if self.is_main else False
+        self._stop = 0  # the number of the signal that asked for it
+        self._run = run
+        if run is not None and self.is_main:
+            run.open()
 
     def fit(
         self,
@@ -165,30 +110,72 @@ class Trainer:
         *data: Shaped[Tensor, "n ..."],
         batch_size: int,
         steps: int,
-        after_step: Callable[[int], None] | None = None,
+        snapshots: Snapshots | None = None,
     ) -> History:
         """Call ``step`` on ``steps`` shuffled batches and record the metrics it returns.
 
         Every pass over the data uses a new permutation. The short batch at the end of a pass is
         dropped, so that every batch has exactly ``batch_size`` examples.
 
+        With a run's folder, its saved state is loaded first, and the state is saved while training
+        goes on and at the end. Ctrl-C, or a SIGTERM, then ends the training after a whole step,
+        with its state saved.
+
         Args:
             step: one update of the model. Gets one batch of each tensor in ``data`` and returns
                 scalar tensors by name (detached or not).
             data: one or more tensors with the examples along the first axis, for instance images
                 and their labels. They are moved to the device once and shuffled together.
-            batch_size: examples a batch, between 1 and the number of examples.
+            batch_size: examples a batch, between 1 and the number of examples; several processes
+                share them.
             steps: number of batches, 0 or more.
-            after_step: called with the step's number 1 … ``steps`` after each step.
+            snapshots: called with the step's number 1 … ``steps`` after each step.
 
         Returns:
-            The history, one number a step for each metric.
+            The history, one number a step for each metric, means over the processes.
 
         Raises:
             ValueError: for empty data, values that are not finite, a batch size or a number of
                 steps out of range, or a step that returns anything but scalar tensors by name.
             TrainingDivergedError: when a metric is not finite; names the first such step.
+            RunError: when a state cannot be loaded or saved.
+            KeyboardInterrupt: after Ctrl-C.
         """
+        history, pending = History(), list[Metrics]()
+        parts = [*self._parts, history, *([] if snapshots is None else [snapshots])]
+        with self._interruptible():
+            self._check(data, batch_size, steps)
+            tensors = tuple(self._to_device(tensor) for tensor in data)
+            done = self._start(parts, history, snapshots)
+            look_at, looked = done + 1, time.monotonic()
+            batches = self._batches(tensors, batch_size, done, steps)
+            with progress_bar(steps, self._progress, done) as bar:
+                for number, batch in enumerate(batches, start=done + 1):
+                    pending.append(_detached(step(*batch)))
+                    kept = snapshots is not None and snapshots(number)
+                    if kept and snapshots is not None and self._run is not None and self.is_main:
+                        self._run.keep_samples(snapshots.samples[-1], number)
+                    at_save = (
+                        self._run is not None and number % (self._run.save_steps or steps) == 0
+                    )
+                    if number < look_at and not at_save and number != steps:
+                        continue
+                    self._record(pending, history)
+                    bar.update(len(pending))
+                    now = time.monotonic()
+                    pace = len(pending) * LOOK_SECONDS / max(now - looked, 1e-9)
+                    ahead, save, stop = self._agree(min(max(int(pace), 1), CHECK_EVERY), number)
+                    look_at, looked, pending = number + ahead, now, []
+                    if self._run is not None:
+                        if self.is_main:
+                            self._run.log(history)
+                        if save or stop or number == steps:
+                            self._save(parts, number)
+                    if stop and number < steps:
+                        raise KeyboardInterrupt(f"stopped after step {number} of {steps}")
+        return history
+
+    def _check(self, data: tuple[Tensor, ...], batch_size: int, steps: int) -> None:
         for tensor in data:
             check_training_data(tensor)
         counts = [len(tensor) for tensor in data]
@@ -197,53 +184,212 @@ class Trainer:
                 "data must be one or more tensors with the same number of examples, got the "
                 f"numbers {counts}"
             )
-        examples = counts[0]
-        if not 1 <= batch_size <= examples:
+        if not 1 <= batch_size <= counts[0]:
             raise ValueError(
-                f"batch_size must be between 1 and the number of examples, {examples}; "
+                f"batch_size must be between 1 and the number of examples, {counts[0]}; "
                 f"got {batch_size}"
+            )
+        if batch_size % (self.processes * self.accumulate):
+            raise ValueError(
+                f"batch_size must be a multiple of processes × accumulate, {self.processes} × "
+                f"{self.accumulate}, so that all parts are of one size; got {batch_size}"
             )
         if steps < 0:
             raise ValueError(f"steps must be 0 or more, got {steps}")
-        history = History()
-        pending: list[Metrics] = []
-        data = tuple(tensor.to(self.device) for tensor in data)
-        with progress_bar(steps, self.progress) as bar:
-            for number, batch in enumerate(self._batches(data, batch_size, steps), start=1):
-                pending.append(_detached(step(*batch)))
-                if after_step is not None:
-                    after_step(number)
-                if len(pending) == CHECK_EVERY or number == steps:
-                    self._record(pending, history)
-                    bar.update(len(pending))
-                    pending = []
-        return history
+
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        if self._channels_last and tensor.ndim == 4:
+            return tensor.to(self.device, memory_format=torch.channels_last)
+        return tensor.to(self.device)
 
     def _batches(
-        self, data: tuple[Tensor, ...], batch_size: int, steps: int
+        self, data: tuple[Tensor, ...], batch_size: int, done: int, steps: int
     ) -> Iterator[tuple[Tensor, ...]]:
+        """This process's share of the batches ``done`` + 1 … ``steps``."""
         order_of_data = torch.Generator().manual_seed(self.seed)
         batches_a_pass = len(data[0]) // batch_size
-        for number in range(steps):
+        share = batch_size // self.processes
+        for number in range(done // batches_a_pass * batches_a_pass, steps):
             position = number % batches_a_pass
             if position == 0:
+                if number == done // batches_a_pass * batches_a_pass:
+                    for _ in range(done // batches_a_pass):  # the passes before the saved state
+                        torch.randperm(len(data[0]), generator=order_of_data)
                 order = torch.randperm(len(data[0]), generator=order_of_data).to(self.device)
-            index = order[position * batch_size : (position + 1) * batch_size]
-            yield tuple(tensor[index] for tensor in data)
+            if number >= done:
+                first = position * batch_size + self.rank * share
+                index = order[first : first + share]
+                yield tuple(tensor[index] for tensor in data)
 
     def _record(self, pending: list[Metrics], history: History) -> None:
         metrics = [value for row in pending for value in row.values()]
         # No conversion: float64 must not overflow.
-        values = iter(torch.stack(metrics).tolist() if metrics else [])
+        numbers = torch.stack(metrics) if metrics else torch.zeros(0)
+        if self.processes > 1:
+            numbers = reduce(numbers.double(), "mean")
+        values = iter(numbers.tolist())
         for row in pending:
-            numbers = {name: float(next(values)) for name in row}
-            history.append(numbers)
-            for name, number in numbers.items():
+            named = {name: float(next(values)) for name in row}
+            history.append(named)
+            for name, number in named.items():
                 if not math.isfinite(number):
                     raise TrainingDivergedError(
                         f"{name} is {number} at step {len(history.steps)}: training has diverged. "
-                        f"{_REMEDY}"
+                        f"{REMEDY}"
                     )
+
+    def _agree(self, ahead: int, number: int) -> tuple[int, bool, bool]:
+        """Steps to the next look, whether to save and to stop: the same in every process."""
+        save = self._run is not None and self._run.due(number)
+        if self.processes == 1:
+            return ahead, save, bool(self._stop)
+        wishes = torch.tensor([[ahead, int(save), self._stop]], device=self.device)
+        wishes = gather(wishes)
+        return int(wishes[0, 0]), bool(wishes[0, 1]), bool(wishes[:, 2].any())
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """With a run's folder, an interrupt waits for the end of a step; a second one does not.
+
+        Whatever ends the training early also gives the folder free, so that the same notebook or
+        program can go on with it.
+        """
+        if self._run is None:
+            yield
+            return
+        asked_at = 0.0
+
+        def remember(number: int, frame: object) -> None:
+            nonlocal asked_at
+            # torchrun hands on to its processes what the terminal has sent them already.
+            if self._stop and time.monotonic() - asked_at > ECHO_SECONDS:
+                raise KeyboardInterrupt
+            if not self._stop:
+                self._stop, asked_at = number, time.monotonic()
+
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        signals = (signal.SIGINT, signal.SIGTERM) if in_main_thread else ()
+        before = [signal.signal(number, remember) for number in signals]
+        try:
+            yield
+        except BaseException:
+            if self.is_main:
+                self._run.close()
+            raise
+        finally:
+            for number, handler in zip(signals, before, strict=True):
+                signal.signal(number, handler)
+
+    # --- The saved state -------------------------------------------------------------------------
+
+    def _start(self, parts: list[Any], history: History, snapshots: Snapshots | None) -> int:
+        """Load the run's state if there is one; the number of steps that are done."""
+        state = None
+        if self._run is not None:
+            box = [self._run.load_state() if self.is_main else None]
+            if self.processes > 1:
+                broadcast_object_list(box)  # the other machines may not see the folder
+            state = box[0]
+        if state is None:
+            # Its own chance for dropout in each process; the noise of randn is shared.
+            if self.rank > 0:
+                self._own_chance(0)
+        else:
+            self._load(parts, state)
+        if self._run is not None and self.is_main:
+            self._run.log(history, anew=True)
+            if state is None and snapshots is not None and len(snapshots.samples):
+                self._run.keep_samples(snapshots.samples[0], 0)
+        return 0 if state is None else state["step"]
+
+    def _save(self, parts: list[Any], number: int) -> None:
+        chance = [_random_state(self.device)]
+        if self.processes > 1:
+            chance = gather_object(chance)
+        if self._run is not None and self.is_main:
+            self._run.save_state(
+                {
+                    "step": number,
+                    "parts": [[type(part).__name__, part.state_dict()] for part in parts],
+                    "scalers": [scaler.state_dict() for scaler in self._scalers.values()],
+                    "noise": self._noise.get_state(),
+                    "random": chance,
+                }
+            )
+
+    def _load(self, parts: list[Any], state: Mapping[str, Any]) -> None:
+        kinds = [type(part).__name__ for part in parts]
+        kept = [kind for kind, _ in state["parts"]]
+        if kinds != kept:
+            raise RunError(f"the saved state is of {kept}, but the training has {kinds}")
+        try:
+            for part, (_, content) in zip(parts, state["parts"], strict=True):
+                part.load_state_dict(content)
+                if isinstance(part, torch.optim.Optimizer):
+                    _restore_strides(part)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise RunError(f"the saved state does not fit the model: {error}") from error
+        for scaler, content in zip(self._scalers.values(), state["scalers"], strict=True):
+            scaler.load_state_dict(content)
+        self._noise.set_state(state["noise"])
+        if len(state["random"]) != self.processes:
+            warnings.warn(
+                f"the state was saved by {len(state['random'])} processes, there are "
+                f"{self.processes} now: training goes on, but not with the same random numbers",
+                stacklevel=4,
+            )
+        if self.rank < len(state["random"]):
+            _set_random_state(state["random"][self.rank], self.device)
+        else:
+            self._own_chance(state["step"])
+
+    def _own_chance(self, step: int) -> None:
+        """Seed torch for this process alone."""
+        # Not seed + 2**32 * rank: torch's generator of the CPU uses only the last 32 bits.
+        mixed = np.random.SeedSequence([self.seed, self.rank, step]).generate_state(1)
+        torch.manual_seed(int(mixed[0]))
+
+
+def trainer_for(seed: int, trainer: Trainer | None) -> Trainer:
+    """The trainer that was given, or one with this seed.
+
+    Raises:
+        ValueError: when both are given, for the trainer has a seed of its own.
+    """
+    if trainer is not None and seed != 0:
+        raise ValueError("give either seed or trainer: a trainer has its own, Trainer(seed=…)")
+    return Trainer(seed=seed) if trainer is None else trainer
+
+
+def _restore_strides(optimiser: torch.optim.Optimizer) -> None:
+    """Lay the moments out in memory like their weights; fused optimisers rely on it."""
+    for weight, state in optimiser.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                state[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
+
+
+def _random_state(device: torch.device) -> dict[str, Any]:
+    """The state of every source of chance that training may use."""
+    own = np.random.get_state(legacy=False)
+    state = {
+        "python": random.getstate(),
+        "numpy": {**own, "state": {**own["state"], "key": own["state"]["key"].tolist()}},
+        "torch": torch.get_rng_state(),
+    }
+    if device.type != "cpu":
+        state["device"] = torch.get_device_module(device).get_rng_state(device)
+    return state
+
+
+def _set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
+    random.setstate(state["python"])
+    inner = state["numpy"]["state"]
+    key = np.array(inner["key"], dtype=np.uint32)
+    np.random.set_state({**state["numpy"], "state": {**inner, "key": key}})
+    torch.set_rng_state(state["torch"])
+    if device.type != "cpu" and "device" in state:
+        torch.get_device_module(device).set_rng_state(state["device"], device)
 
 
 def _detached(metrics: object) -> Metrics:
@@ -261,58 +407,3 @@ def _detached(metrics: object) -> Metrics:
                 "(not .item()), with .mean() where it has a shape"
             )
     return {name: value.detach().reshape(()) for name, value in metrics.items()}
-
-
-class Snapshots:
-    """Keeps what ``draw`` returns at evenly spaced steps; an ``after_step`` for the trainer.
-
-    Args:
-        draw: returns the samples of the moment, always of one shape and on the CPU.
-        number: how many to keep, the first now, the last at step ``steps``; one only: now.
-        steps: number of steps of the training; if there are fewer than asked for, all are kept.
-    """
-
-    def __init__(self, draw: Callable[[], Tensor], *, number: int, steps: int) -> None:
-        if number < 0:
-            raise ValueError(f"snapshots must be 0 or more, got {number}")
-        self._draw = draw
-        self._kept = [draw()[None][:0]]  # none yet, but of the right shape
-        self.steps: list[int] = torch.linspace(0, steps, number).round().int().unique().tolist()
-        self(0)
-
-    def __call__(self, step: int) -> None:
-        if step in self.steps:
-            self._kept.append(self._draw()[None])
-
-    @property
-    def samples(self) -> Shaped[Tensor, "frames n ..."]:
-        return torch.cat(self._kept)
-
-
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Within the block no gradient is computed for the parameters of ``model``.
-
-    Gradients still flow *through* it to its input. The generator's update needs just that, and
-    leaving out the discriminator's parameter gradients saves half of its backward pass.
-    """
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in trainable:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trainable:
-            parameter.requires_grad_(True)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within the block ``model`` is in evaluation mode and no gradient is recorded."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(was_training)
