@@ -40,6 +40,46 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
 
 
+def test_the_file_before_is_kept_under_the_other_name(tmp_path):
+    path, previous = tmp_path / "file", tmp_path / "previous"
+    write_atomically(path, b"1", previous=previous)
+    assert os.listdir(tmp_path) == ["file"], "there was none before the first"
+    for content, before in ((b"2", b"1"), (b"3", b"2")):
+        write_atomically(path, content, previous=previous)
+        assert path.read_bytes() == content and previous.read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ["file", "previous"]
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_one_of_both_is_whole_after_an_end_at_either_rename(tmp_path, monkeypatch, call):
+    path, previous = tmp_path / "file", tmp_path / "previous"
+    for content in (b"1", b"2"):
+        write_atomically(path, content, previous=previous)
+    real, calls = os.replace, []
+
+    def end(*paths):
+        calls.append(paths)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        real(*paths)
+
+    monkeypatch.setattr(os, "replace", end)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, b"3", previous=previous)
+    left = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
+    assert left == ({"file": b"2", "previous": b"1"} if call == 1 else {"previous": b"2"})
+
+
+def test_the_new_file_is_on_the_disk_before_the_old_one_moves(tmp_path, monkeypatch):
+    path, events = tmp_path / "file", []
+    write_atomically(path, b"1")
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, n=name, f=real: (events.append(n), f(*a)))
+    write_atomically(path, b"2", previous=tmp_path / "previous")
+    assert events[:3] == ["fsync", "replace", "replace"]
+
+
 def test_the_digest_covers_names_types_shapes_and_every_byte():
     base = {"a": torch.arange(6.0), "b": torch.zeros(2, dtype=torch.int16)}
     others = [

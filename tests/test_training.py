@@ -12,15 +12,7 @@ from torch import nn
 from torch.nn.functional import mse_loss
 
 from course_lib import progress
-from course_lib.training import (
-    CHECK_EVERY,
-    History,
-    Snapshots,
-    Trainer,
-    TrainingDivergedError,
-    evaluating,
-    frozen,
-)
+from course_lib.training import CHECK_EVERY, History, Trainer, TrainingDivergedError, trainer_for
 
 
 def examples(n: int = 40) -> torch.Tensor:
@@ -34,10 +26,11 @@ def train(seed: int = 0, steps: int = 5, precision: str = "fp32") -> tuple[nn.Mo
     (model,) = trainer.prepare(model)
     (optimiser,) = trainer.prepare(torch.optim.Adam(model.parameters(), 1e-2, fused=True))
 
+    def loss(x: torch.Tensor, noise: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"loss": mse_loss(model(x + noise).float(), x)}
+
     def step(x: torch.Tensor) -> dict[str, torch.Tensor]:
-        loss = mse_loss(model(x + torch.randn_like(x)), x)
-        trainer.minimise(loss, optimiser)
-        return {"loss": loss}
+        return trainer.minimise(loss, optimiser, x, trainer.randn(*x.shape))
 
     history = trainer.fit(step, examples(), batch_size=8, steps=steps)
     return trainer.finish(model), history
@@ -98,42 +91,6 @@ def test_a_finished_model_computes_in_full_precision_and_by_itself() -> None:
     assert torch.equal(model(x), plain(x))
 
 
-class Recorder(nn.Linear):
-    """Remembers where it was sent; what is on an accelerator cannot be seen on every machine."""
-
-    sent = ""
-
-    def cpu(self) -> "Recorder":
-        self.sent = "cpu"
-        return super().cpu()
-
-
-def test_a_finished_model_is_on_the_cpu() -> None:
-    trainer = Trainer()
-    (model,) = trainer.prepare(Recorder(1, 1))
-    finished = trainer.finish(model)
-    assert finished.sent == "cpu" and finished.weight.device.type == "cpu"
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_model_with_spoilt_weights_is_not_returned(value: float) -> None:
-    trainer, model = Trainer(device="cpu"), nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))
-    nn.init.constant_(model[0].bias, value)
-    with pytest.raises(TrainingDivergedError, match=r"values in 0.bias of the trained Sequential"):
-        trainer.finish(model)
-    nn.init.zeros_(model[0].bias)
-    nn.init.constant_(model[1].running_mean, math.nan)
-    with pytest.raises(TrainingDivergedError, match=r"values in 1.running_mean of"):
-        trainer.finish(model)
-
-
-def test_a_mask_of_infinities_is_no_divergence() -> None:
-    model = nn.Linear(1, 1)
-    model.register_buffer("mask", torch.tensor([-math.inf, 0.0]))
-    model.register_buffer("flags", torch.tensor([True]))
-    assert Trainer(device="cpu").finish(model) is model
-
-
 def test_an_accelerator_of_ones_own_works_afterwards() -> None:
     train(precision="fp32")
     own = Accelerator(cpu=True, mixed_precision="bf16")  # refused as long as another state holds
@@ -145,19 +102,6 @@ def test_an_accelerator_of_ones_own_works_afterwards() -> None:
     optimiser.step()
     assert not torch.equal(weights(model), before)
     train(precision="fp32")
-
-
-def test_several_models_are_finished_one_after_the_other() -> None:
-    trainer = Trainer(device="cpu")
-    models = trainer.prepare(nn.Linear(1, 1), nn.Linear(1, 1))
-    assert not any(trainer.finish(model).training for model in models)
-    assert trainer.device.type == "cpu"
-
-
-def test_several_processes_are_refused(monkeypatch) -> None:
-    monkeypatch.setattr(Accelerator, "num_processes", 2)
-    with pytest.raises(NotImplementedError, match=r"several processes is not there yet.* one of 2"):
-        Trainer(device="cpu")
 
 
 # --- Batches -------------------------------------------------------------------------------------
@@ -176,6 +120,15 @@ def test_the_short_batch_at_the_end_of_a_pass_is_dropped() -> None:
     for first, second in zip(seen[::2], seen[1::2], strict=True):
         assert len({*first, *second}) == 8, "two batches of one pass share an example"
     assert {example for batch in seen for example in batch} == set(range(11))
+
+
+def test_a_batch_must_be_cut_into_equal_parts() -> None:
+    """Else the mean over the parts would not be the mean over the batch."""
+    fit = inspect.unwrap(Trainer.fit)
+    for batch_size, message in ((7, "multiple of processes × accumulate, 1 × 3"), (2, "got 2")):
+        with pytest.raises(ValueError, match=message):
+            trainer = Trainer(device="cpu", accumulate=3)
+            fit(trainer, lambda _: {}, examples(), batch_size=batch_size, steps=1)
 
 
 def test_tensors_are_shuffled_together_and_by_the_seed() -> None:
@@ -240,11 +193,6 @@ def test_metrics_of_every_type_are_recorded_as_they_are() -> None:
     assert not Trainer(device="cpu").fit(lambda _: {}, examples(), batch_size=4, steps=2)
 
 
-def test_an_empty_history_is_well_behaved() -> None:
-    history = History()
-    assert history.steps == [] and list(history) == [] and "nothing recorded" in repr(history)
-
-
 def test_metrics_must_keep_their_names() -> None:
     names = iter("aab")
     with pytest.raises(ValueError, match=r"metrics \['b'\], but earlier steps returned \['a'\]"):
@@ -257,18 +205,6 @@ def test_zero_steps_train_nothing() -> None:
     model, history = train(steps=0)
     assert history.steps == [] and len(history) == 0
     assert not torch.equal(weights(model), weights(train(steps=1)[0]))
-
-
-def test_after_step_is_told_every_number() -> None:
-    told: list[int] = []
-    Trainer(device="cpu").fit(
-        lambda _: {"loss": torch.zeros(())},
-        examples(),
-        batch_size=4,
-        steps=7,
-        after_step=told.append,
-    )
-    assert told == [1, 2, 3, 4, 5, 6, 7]
 
 
 # --- Divergence and bad input --------------------------------------------------------------------
@@ -336,82 +272,6 @@ def test_counts_out_of_range_are_refused(options: dict[str, int], message: str) 
         fit(examples(), **options)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"device": "gpu"}, "device must be 'auto' or 'cpu', got 'gpu'"),
-        ({"precision": "fp8"}, r"precision must be one of \['fp32', .*got 'fp8'"),
-        ({"precision": "fp16", "device": "cpu"}, "'fp16' needs a GPU; on a CPU use"),
-        ({"seed": -1}, r"seed must be a whole number .*from 0 to 2\*\*32 - 1, got -1"),
-        ({"seed": 2**32}, "seed must be"),
-        ({"seed": 0.5}, "seed must be a whole number .*got 0.5"),
-        ({"seed": True}, "seed must be"),
-        ({"seed": None}, "seed must be a whole number .*got None"),
-    ],
-)
-def test_unknown_settings_are_refused_and_do_no_harm(options, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        inspect.unwrap(Trainer.__init__)(object.__new__(Trainer), **options)
-    assert Trainer(device="cpu").device.type == "cpu"
-
-
-# --- Helpers -------------------------------------------------------------------------------------
-
-
-def test_a_frozen_model_passes_gradients_on_and_keeps_none() -> None:
-    model, x = nn.Linear(2, 1), torch.ones(1, 2, requires_grad=True)
-    model.bias.requires_grad_(False)
-    with frozen(model):
-        model(x).sum().backward()
-    assert model.weight.grad is None and torch.equal(x.grad, model.weight)
-    assert model.weight.requires_grad, "what was trainable is trainable again"
-    assert not model.bias.requires_grad, "what was not is not"
-
-
-def test_a_model_thaws_after_an_error() -> None:
-    model = nn.Linear(2, 1)
-    with pytest.raises(KeyError), frozen(model):
-        raise KeyError
-    assert all(parameter.requires_grad for parameter in model.parameters())
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_evaluation_mode_ends_with_its_block(training: bool) -> None:
-    model = nn.Sequential(nn.Dropout(0.5), nn.Linear(1, 1)).train(training)
-    with pytest.raises(KeyError), evaluating(model):
-        assert not model.training and not model[0].training
-        assert not model(torch.ones(1, 1)).requires_grad
-        raise KeyError
-    assert model.training == model[0].training == training
-    assert model(torch.ones(1, 1)).requires_grad
-
-
-@pytest.mark.parametrize(
-    ("number", "steps", "expected"),
-    [
-        (0, 9, []),
-        (1, 9, [0]),
-        (2, 9, [0, 9]),
-        (4, 9, [0, 3, 6, 9]),
-        (20, 3, [0, 1, 2, 3]),
-        (3, 0, [0]),
-    ],
-)
-def test_snapshots_are_evenly_spaced(number: int, steps: int, expected: list[int]) -> None:
-    now = 0
-    film = Snapshots(lambda: torch.full((5, 2), float(now)), number=number, steps=steps)
-    for now in range(1, steps + 1):
-        film(now)
-    assert film.steps == expected
-    assert film.samples.shape == (len(expected), 5, 2)
-    assert film.samples[:, 0, 0].tolist() == expected
-
-
-def test_a_negative_number_of_snapshots_is_refused() -> None:
-    with pytest.raises(ValueError, match="snapshots must be 0 or more, got -1"):
-        Snapshots(lambda: torch.zeros(1), number=-1, steps=3)
-
-
 # --- Progress ------------------------------------------------------------------------------------
 
 
@@ -466,3 +326,14 @@ def test_a_test_is_no_notebook_and_a_kernel_is_one(monkeypatch) -> None:
     assert progress.in_notebook()
     monkeypatch.setitem(sys.modules, "IPython", None)
     assert not progress.in_notebook()
+
+
+# --- Seed or trainer -----------------------------------------------------------------------------
+
+
+def test_a_trainer_has_a_seed_of_its_own() -> None:
+    assert trainer_for(5, None).seed == 5
+    own = Trainer(seed=3, device="cpu")
+    assert trainer_for(0, own) is own
+    with pytest.raises(ValueError, match="give either seed or trainer"):
+        trainer_for(3, own)
