@@ -15,7 +15,7 @@ LAB_ARGS ?=
 ONE_THREAD := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test book browser sync assignments lock clean
+.PHONY: help lab test book browser sync bench assignments lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -44,6 +44,9 @@ browser: $(VENV)/.stamp-course  ## the site and JupyterLab driven by a headless 
 sync: $(VENV)/.stamp-notebooks  ## execute the chapters whose text changed (ALL=1: every one)
 	$(BIN)/python scripts/notebooks.py sync $(if $(ALL),--all)
 	$(BIN)/python scripts/overview.py
+
+bench: $(VENV)/.stamp-data  ## time a training step of each model against the loop people write first
+	$(BIN)/python -m course_lib bench
 
 assignments: $(VENV)/.stamp-grading  ## write the student versions to release/ (CHAPTER=04_gan_minimax)
 	$(BIN)/python scripts/assignments.py $(if $(CHAPTER),--chapter $(CHAPTER))

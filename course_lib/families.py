@@ -1,0 +1,325 @@
+"""What the command line knows of each family of models: one row a family, in ``FAMILIES``.
+
+A new model file joins the commands by a row here. What the families share is written once: how
+their data are loaded, how a saved model is rebuilt and what memory its training needs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from course_lib import datasets, dcgan, gan, presets, transformer, vae
+from course_lib.checkpoints import CheckpointError, load_checkpoint, read_card
+from course_lib.datasets import ImageData, PointData, TextData
+from course_lib.files import tensors_digest
+from course_lib.memory import Memory, readable, training_memory
+from course_lib.runs import MODEL, RunError, read_run_card
+from course_lib.training import frozen
+
+Data = ImageData | PointData | TextData
+Networks = Sequence[Any]
+Losses = list[Callable[[], Tensor]]
+
+FOLDER_SIZE = 28  # pixels, of images of one's own where the model takes any size
+CHARACTERS = 100  # different ones, about, of a text that is not loaded yet
+
+
+@dataclass(frozen=True)
+class Family:
+    """A row of ``FAMILIES``.
+
+    Attributes:
+        title: what it is, in a few words.
+        presets: the settings by name.
+        train: the model file's ``train_…``.
+        sample: (model, n, seed=…) -> samples on the CPU.
+        build: (config, shape) -> the untrained networks, the one that is saved first. The shape
+            is that of one sample, or (number of characters,) for a text.
+        losses: (config, networks, batch size, shape) -> the graphs of one step, for the memory.
+        default_data: the data set that a preset is meant for; "" stands for the presets not named.
+        text: learns from one text instead of separate samples.
+        prepare: (config, images) -> the images as the model takes them.
+    """
+
+    title: str
+    presets: Mapping[str, Any]
+    train: Callable[..., Any]
+    sample: Callable[..., Tensor]
+    build: Callable[[Any, Sequence[int]], Networks]
+    losses: Callable[[Any, Networks, int, Sequence[int]], Losses]
+    default_data: Mapping[str, str]
+    text: bool = False
+    prepare: Callable[[Any, Tensor], Tensor] = lambda config, images: images
+
+    def configure(self, preset: str, changes: Mapping[str, object]) -> Any:
+        """The settings of a run; a ValueError names what is wrong."""
+        return presets.configure(self.presets, preset, changes)
+
+    def data_of(self, preset: str) -> str:
+        """The data set that the preset is meant for."""
+        return self.default_data.get(preset, self.default_data[""])
+
+
+def _pair_losses(config: gan.Game, networks: Networks, batch: int, shape: Sequence[int]) -> Losses:
+    generator, discriminator = networks
+    objective = gan.OBJECTIVES[config.objective]
+    z, real = torch.zeros(batch, config.latent_dim), torch.zeros(batch, *shape)
+
+    def of_discriminator() -> Tensor:
+        with torch.no_grad():
+            fake = generator(z)
+        return objective.discriminator(discriminator(real), discriminator(fake))
+
+    def of_generator() -> Tensor:
+        with frozen(discriminator):
+            return objective.generator(discriminator(generator(z)))
+
+    return [of_discriminator, of_generator]
+
+
+def _vae_losses(config: vae.Config, networks: Networks, batch: int, shape: Sequence[int]) -> Losses:
+    x, noise = torch.zeros(batch, *shape), torch.zeros(batch, config.latent_dim)
+    return [lambda: -vae.elbo(networks[0], x, noise).elbo]
+
+
+def _black_or_white(config: vae.Config, images: Tensor) -> Tensor:
+    # On grey pixels the Bernoulli likelihood is none, and its ELBO no bound of anything.
+    return torch.where(images > 0, 1.0, -1.0) if config.likelihood == "bernoulli" else images
+
+
+def _text_losses(
+    config: transformer.Config, networks: Networks, batch: int, shape: Sequence[int]
+) -> Losses:
+    tokens = torch.zeros(batch, config.context, dtype=torch.long)
+    return [lambda: transformer.cross_entropy(networks[0], tokens, tokens)]
+
+
+FAMILIES = {
+    "gan": Family(
+        title="fully connected GAN",
+        presets=gan.PRESETS,
+        train=gan.train_gan,
+        sample=gan.sample,
+        build=gan.build,
+        losses=_pair_losses,
+        default_data={"": "mnist5k", "points": "gaussian_ring"},
+    ),
+    "dcgan": Family(
+        title="deep convolutional GAN",
+        presets=dcgan.PRESETS,
+        train=dcgan.train_dcgan,
+        sample=gan.sample,
+        build=dcgan.build,
+        losses=_pair_losses,
+        default_data={"": "mnist5k", "glyphs": "glyphs", "faces": "faces", "full": "glyphs"},
+    ),
+    "vae": Family(
+        title="variational autoencoder",
+        presets=vae.PRESETS,
+        train=vae.train_vae,
+        sample=vae.sample,
+        build=lambda config, shape: (vae.build(config, shape),),
+        losses=_vae_losses,
+        default_data={"": "mnist5k"},
+        prepare=_black_or_white,
+    ),
+    "transformer": Family(
+        title="decoder-only language model",
+        presets=transformer.PRESETS,
+        train=transformer.train_transformer,
+        sample=transformer.sample,
+        build=lambda config, shape: (transformer.build(config, shape[0]),),
+        losses=_text_losses,
+        default_data={"": "python_source"},
+        text=True,
+    ),
+}
+
+
+def find(name: str) -> Family:
+    """The row of that name.
+
+    Raises:
+        ValueError: there is none; names the nearest one.
+    """
+    if name in FAMILIES:
+        return FAMILIES[name]
+    near = difflib.get_close_matches(name.lower(), FAMILIES, n=1)
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"MODEL must be one of {', '.join(FAMILIES)}; got {name!r}{meant}")
+
+
+# --- Data ----------------------------------------------------------------------------------------
+
+
+def load(spec: str, size: int | None = None) -> Data:
+    """The data set that ``spec`` names, see :func:`course_lib.datasets.load`.
+
+    Images of a folder become ``FOLDER_SIZE`` pixels high and wide if no size is given.
+    """
+    if size is None and spec not in datasets.BUILT_IN and Path(spec).expanduser().is_dir():
+        size = FOLDER_SIZE
+    return datasets.load(spec, size=size)
+
+
+def data_for(family: Family, config: Any, spec: str) -> Data:
+    """The data set as a model with these settings takes it.
+
+    Raises:
+        ValueError: there is no such data set, or it is of a kind that the family cannot learn.
+    """
+    size = getattr(config, "image_size", None)
+    try:
+        data = load(spec, size)
+    except ValueError as error:
+        if size is None or spec not in datasets.BUILT_IN:
+            raise
+        raise ValueError(f"{error}, or --set image_size=… to what the data are") from error
+    if isinstance(data, TextData) != family.text:
+        wanted = "a text" if family.text else "images or points, no text"
+        raise ValueError(
+            f"--data must be {wanted}, for {family.title} as the model; got {data!r}; "
+            "`course data` lists what there is"
+        )
+    if isinstance(data, ImageData):
+        train, test = (family.prepare(config, images) for images in halves(data))
+        return replace(data, train_images=train, test_images=test)
+    return data
+
+
+def halves(data: Data) -> tuple[Tensor, Tensor]:
+    """What is learnt from, and what is held out."""
+    if isinstance(data, ImageData):
+        return data.train_images, data.test_images
+    if isinstance(data, PointData):
+        return data.train_points, data.test_points
+    return data.train_tokens, data.test_tokens
+
+
+def shape_of(data: Data) -> list[int]:
+    """The shape of one sample; (number of characters,) of a text."""
+    if isinstance(data, TextData):
+        return [len(data.vocabulary)]
+    return list(halves(data)[0].shape[1:])
+
+
+def arguments(data: Data) -> tuple[Any, ...]:
+    """What a ``train_…`` function takes before the preset."""
+    train, _ = halves(data)
+    return (train, len(data.vocabulary)) if isinstance(data, TextData) else (train,)
+
+
+def describe(family: str, preset: str, config: Any, data: Data, spec: str) -> dict[str, Any]:
+    """The part of a run's card that says what is trained on what."""
+    card = {
+        "family": family,
+        "preset": preset,
+        "config": asdict(config),
+        "shape": shape_of(data),
+        "data": spec,
+        "data_digest": tensors_digest(dict(zip(("train", "test"), halves(data), strict=True))),
+    }
+    if isinstance(data, TextData):
+        card["vocabulary"] = "".join(data.vocabulary)
+    return card
+
+
+# --- Models --------------------------------------------------------------------------------------
+
+
+def memory(family: Family, config: Any, shape: Sequence[int], parts: int = 1) -> Memory:
+    """What training needs if each batch is cut into ``parts`` (processes × micro-batches).
+
+    Raises:
+        ValueError: the shape does not suit the networks.
+    """
+    with torch.device("meta"):
+        networks = family.build(config, shape)
+        losses = family.losses(config, networks, -(-config.batch_size // max(parts, 1)), shape)
+        averaged = getattr(config, "average_decay", None) is not None
+        return training_memory(losses, networks, networks[0] if averaged else None)
+
+
+def parameters(family: Family, config: Any, shape: Sequence[int]) -> str:
+    """How many parameters each network has, such as "Generator 1,486,352"."""
+    with torch.device("meta"):
+        networks = family.build(config, shape)
+    counts = {type(net).__name__: sum(p.numel() for p in net.parameters()) for net in networks}
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def overview() -> list[dict[str, Any]]:
+    """A row a preset: what it trains on what, and what that needs."""
+    rows = []
+    for name, family in FAMILIES.items():
+        for preset, config in family.presets.items():
+            spec = family.data_of(preset)
+            about = datasets.BUILT_IN[spec]
+            side = int(getattr(config, "image_size", about.size or 0))
+            images = [about.channels or 3, side, side]
+            shapes: dict[str, list[int]] = {"images": images, "points": [2], "text": [CHARACTERS]}
+            rows.append(
+                {
+                    **{"model": name, "preset": preset, "data": spec},
+                    **{"steps": config.steps, "batch": config.batch_size},
+                    "memory": readable(memory(family, config, shapes[about.kind]).total),
+                    "parameters": parameters(family, config, shapes[about.kind]),
+                }
+            )
+    return rows
+
+
+def config_of(card: Mapping[str, Any]) -> Any:
+    """The settings that a card holds.
+
+    Raises:
+        ValueError: they are not those of the card's family, or one is out of range.
+    """
+    family = find(str(card.get("family")))
+    kind = type(next(iter(family.presets.values())))
+    known = {field.name for field in fields(kind)}
+    kept = card.get("config")
+    if not isinstance(kept, dict) or set(kept) != known:
+        raise ValueError(f"its settings are not those of a {family.title} of this version")
+    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in kept.items()})
+
+
+def load_model(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
+    """The trained model of a run and its card, on the CPU and in evaluation mode.
+
+    It is built from the card, so that no network of another meaning can take its weights.
+
+    Args:
+        path: a run's folder, or a model.safetensors.
+
+    Raises:
+        RunError: the folder holds no run, or one that is not finished.
+        CheckpointError: the file is missing, damaged or not written by a run.
+    """
+    path = Path(path)
+    if path.is_dir():
+        card = read_run_card(path)
+        if not (path / MODEL).exists():
+            command = card.get("command", "the command that started it")
+            raise RunError(
+                f"the run in {path} is not finished, so it has no model yet; go on with it by: "
+                f"{command} --resume"
+            )
+        path = path / MODEL
+    card = read_card(path)
+    try:
+        family, config = find(str(card.get("family"))), config_of(card)
+        with torch.device("meta"):  # draws no random weights, for the file replaces them all
+            model = family.build(config, card["shape"])[0]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} holds no model of these families: {error}") from error
+    load_checkpoint(path, model.to_empty(device="cpu"))
+    return model.eval(), card
