@@ -6,7 +6,6 @@ import ast
 import re
 import shlex
 import shutil
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -132,7 +131,6 @@ def launch(request: Request) -> None:
     }
     if trainer.is_main:
         _say(lines.items())
-    started = time.monotonic()
     try:
         trained = family.train(
             *(*families.arguments(data), request.preset),
@@ -143,6 +141,7 @@ def launch(request: Request) -> None:
         )
         if not trainer.is_main:
             return
+        seconds = round(trainer.seconds, 1)  # without the time that judging takes
         report = results.evaluate(
             *(family, config, trained.model, data),
             n=JUDGED,
@@ -151,8 +150,7 @@ def launch(request: Request) -> None:
             classifier=trainer.processes == 1,  # its training would wait for the other processes
         )
         run.card["device"] = _device_name(trainer)
-        if not request.resume:  # else the time before is not known
-            run.card["seconds"] = round(time.monotonic() - started, 1)
+        run.card["seconds"] = seconds
         run.finish(trained.model, report)
     except KeyboardInterrupt as interrupt:
         if not trainer.is_main:

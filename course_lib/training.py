@@ -99,6 +99,7 @@ class Trainer(Engine):
             seed=seed, device=device, precision=precision, compile=compile, accumulate=accumulate
         )
         self._progress = progress if self.is_main else False
+        self._began = time.monotonic()
         self._stop = 0  # the number of the signal that asked for it
         self._run = run
         if run is not None and self.is_main:
@@ -280,6 +281,11 @@ class Trainer(Engine):
             for number, handler in zip(signals, before, strict=True):
                 signal.signal(number, handler)
 
+    @property
+    def seconds(self) -> float:
+        """Time spent on the run so far, that before it was resumed included."""
+        return time.monotonic() - self._began
+
     # --- The saved state -------------------------------------------------------------------------
 
     def _start(self, parts: list[Any], history: History, snapshots: Snapshots | None) -> int:
@@ -310,6 +316,7 @@ class Trainer(Engine):
             self._run.save_state(
                 {
                     "step": number,
+                    "seconds": self.seconds,
                     "parts": [[type(part).__name__, part.state_dict()] for part in parts],
                     "scalers": [scaler.state_dict() for scaler in self._scalers.values()],
                     "noise": self._noise.get_state(),
@@ -331,6 +338,7 @@ class Trainer(Engine):
             raise RunError(f"the saved state does not fit the model: {error}") from error
         for scaler, content in zip(self._scalers.values(), state["scalers"], strict=True):
             scaler.load_state_dict(content)
+        self._began = time.monotonic() - state["seconds"]
         self._noise.set_state(state["noise"])
         if len(state["random"]) != self.processes:
             warnings.warn(
