@@ -248,7 +248,7 @@ PRESETS = {
     # 28x28 digits in a notebook: a quarter of the published width, so that small batches and a
     # higher learning rate are the fastest way; the averaged weights smooth out what they shake
     "quick": Config(
-        steps=1600,
+        steps=1200,
         batch_size=32,
         latent_dim=64,
         learning_rate=2e-3,

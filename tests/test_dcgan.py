@@ -403,7 +403,7 @@ def test_the_rules_cover_the_settings() -> None:
         (IMAGES[28][:, :0], {}, "at least one example"),
         (2 * IMAGES[28], {}, r"data must lie in \[-1, 1\]"),
         (IMAGES[28], {"batch_size": 1}, "batch_size must be 2 or more with batch_norm"),
-        (IMAGES[28], {"batch_size": 17}, "batch_size must be between 1 and .*16"),
+        (IMAGES[28], {"batch_size": 17}, r"batch_size must be .*between 1 and .*16"),
         (IMAGES[28], {"snapshots": -1}, "snapshots must be"),
         (IMAGES[28], {"seed": 1, "trainer": Trainer(device="cpu")}, "seed or trainer"),
     ],

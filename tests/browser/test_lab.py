@@ -22,7 +22,7 @@ CHAPTERS = [text for text in notebooks.texts() if not notebooks.is_exercise(text
 # Of what Git would give a reader, what JupyterLab needs.
 COPIED = (
     *("chapters", "course_lib", "scripts", "Makefile", "pyproject.toml", "constraints.txt"),
-    *(".jupyter", "jupytext.toml"),
+    *("results", ".jupyter", "jupytext.toml"),
 )
 
 
