@@ -90,7 +90,9 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in DIR.")] = False,
     compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
-    accumulate: Annotated[int, typer.Option(help="Parts a batch is cut into: less memory.")] = 1,
+    accumulate: Annotated[
+        int, typer.Option(help="Parts a batch is cut into: the losses take less memory.")
+    ] = 1,
     save_seconds: Annotated[float, typer.Option(help="Between two saved states.")] = 60,
     save_steps: Annotated[int | None, typer.Option(help="Save after so many steps too.")] = None,
 ) -> None:

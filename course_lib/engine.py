@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from course_lib.checks import is_whole
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+MOST_LOSSES = 8  # different ones that a trainer compiles
 REMEDY = "Try a smaller learning_rate, and check that the data is scaled as the model expects"
 
 Metrics = Mapping[str, Tensor]
@@ -109,7 +110,7 @@ class Engine:
         return model
 
     def randn(self, n: int, *shape: int) -> Tensor:
-        """Standard normal noise (n, *shape) for the ``n`` examples that this process has.
+        """Standard normal noise ``(n, *shape)`` for the ``n`` examples that this process has.
 
         All processes together draw what one process would draw for the whole batch.
         """
@@ -138,12 +139,16 @@ class Engine:
 
         Returns:
             What ``loss`` returned, without gradients.
+
+        Raises:
+            ValueError: for an optimiser that was not prepared, a batch that cannot be cut into
+                ``accumulate`` equal parts, or, where losses are compiled, a new loss in each step.
         """
+        if not any(part is optimiser for part in self._parts):
+            raise ValueError("optimiser is not the trainer's; prepare it first: trainer.prepare(…)")
         optimiser.zero_grad(set_to_none=True)
         if self._compile:
-            if loss not in self._compiled:
-                self._compiled[loss] = torch.compile(loss, dynamic=False)
-            loss = self._compiled[loss]
+            loss = self._compiled_loss(loss)
         scaler = self._scalers.get(optimiser)
         if self.accumulate == 1:
             metrics = self._backward(loss, batch, scaler)
@@ -152,9 +157,10 @@ class Engine:
             leaves = [t.detach().requires_grad_() if t.requires_grad else t for t in batch]
             parts = [self._backward(loss, part, scaler) for part in self._micro_batches(leaves)]
             metrics = {k: torch.stack([part[k] for part in parts]).mean() for k in parts[0]}
-            for tensor, leaf in zip(batch, leaves, strict=True):
-                if tensor.requires_grad:
-                    tensor.backward(leaf.grad)
+            pairs = zip(batch, leaves, strict=True)
+            used = [(t, leaf) for t, leaf in pairs if t.requires_grad and leaf.grad is not None]
+            if used:
+                torch.autograd.backward([t for t, _ in used], [leaf.grad for _, leaf in used])
         if self.processes > 1:
             self._average_gradients(optimiser)
         if scaler is not None:
@@ -189,8 +195,25 @@ class Engine:
             return nullcontext()
         return torch.autocast(self.device.type, PRECISIONS[self._precision])
 
+    def _compiled_loss(self, loss: Callable[..., Metrics]) -> Callable[..., Metrics]:
+        if loss not in self._compiled:
+            if len(self._compiled) == MOST_LOSSES:
+                raise ValueError(
+                    f"loss is another function than the {MOST_LOSSES} before it, and compiling "
+                    "takes long; define the loss once, outside the step"
+                )
+            self._compiled[loss] = torch.compile(loss, dynamic=False)
+        return self._compiled[loss]
+
     def _micro_batches(self, batch: list[Tensor]) -> Iterator[tuple[Tensor, ...]]:
-        return zip(*(tensor.chunk(self.accumulate) for tensor in batch), strict=True)
+        shapes = [tuple(tensor.shape) for tensor in batch]
+        if not batch or not all(s and s[0] and s[0] % self.accumulate == 0 for s in shapes):
+            raise ValueError(
+                "batch must be tensors whose first axis is a multiple of accumulate, "
+                f"{self.accumulate}, so that all parts are of one size; got the shapes {shapes}"
+            )
+        parts = (tensor.split(len(tensor) // self.accumulate) for tensor in batch)
+        return zip(*parts, strict=True)
 
     def _average_gradients(self, optimiser: torch.optim.Optimizer) -> None:
         weights = [weight for group in optimiser.param_groups for weight in group["params"]]
@@ -201,6 +224,11 @@ class Engine:
             gradients, mean.split([gradient.numel() for gradient in gradients]), strict=True
         ):
             gradient.copy_(part.view(gradient.shape))
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    """Whether ``model`` normalises by the statistics of a batch."""
+    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -43,7 +44,8 @@ class Family:
         sample: (model, n, seed=…) -> samples on the CPU.
         build: (config, shape) -> the untrained networks, the one that is saved first. The shape
             is that of one sample, or (number of characters,) for a text.
-        losses: (config, networks, batch size, shape) -> the graphs of one step, for the memory.
+        losses: (config, networks, share, part, shape) -> the graphs of one step, for the memory;
+            a process has a share of each batch, and computes its losses part by part.
         default_data: the data set that a preset is meant for; "" stands for the presets not named.
         text: learns from one text instead of separate samples.
         prepare: (config, images) -> the images as the model takes them.
@@ -54,7 +56,7 @@ class Family:
     train: Callable[..., Any]
     sample: Callable[..., Tensor]
     build: Callable[[Any, Sequence[int]], Networks]
-    losses: Callable[[Any, Networks, int, Sequence[int]], Losses]
+    losses: Callable[[Any, Networks, int, int, Sequence[int]], Losses]
     default_data: Mapping[str, str]
     text: bool = False
     prepare: Callable[[Any, Tensor], Tensor] = lambda config, images: images
@@ -68,25 +70,30 @@ class Family:
         return self.default_data.get(preset, self.default_data[""])
 
 
-def _pair_losses(config: gan.Game, networks: Networks, batch: int, shape: Sequence[int]) -> Losses:
+def _pair_losses(
+    config: gan.Game, networks: Networks, share: int, part: int, shape: Sequence[int]
+) -> Losses:
     generator, discriminator = networks
-    objective = gan.OBJECTIVES[config.objective]
-    z, real = torch.zeros(batch, config.latent_dim), torch.zeros(batch, *shape)
+    objective, judge = gan.OBJECTIVES[config.objective], gan.judge_of_pairs(discriminator)
+    z, real = torch.zeros(share, config.latent_dim), torch.zeros(share, *shape)
 
+    # The generator has made the samples of the whole share before, and keeps its graph for its own
+    # step, which comes after the discriminator's.
     def of_discriminator() -> Tensor:
-        with torch.no_grad():
-            fake = generator(z)
-        return objective.discriminator(discriminator(real), discriminator(fake))
+        fake = generator(z)
+        return objective.discriminator(*judge(real[:part], fake.detach()[:part]))
 
     def of_generator() -> Tensor:
         with frozen(discriminator):
-            return objective.generator(discriminator(generator(z)))
+            return objective.generator(discriminator(generator(z)[:part]))
 
     return [of_discriminator, of_generator]
 
 
-def _vae_losses(config: vae.Config, networks: Networks, batch: int, shape: Sequence[int]) -> Losses:
-    x, noise = torch.zeros(batch, *shape), torch.zeros(batch, config.latent_dim)
+def _vae_losses(
+    config: vae.Config, networks: Networks, share: int, part: int, shape: Sequence[int]
+) -> Losses:
+    x, noise = torch.zeros(share, *shape)[:part], torch.zeros(share, config.latent_dim)[:part]
     return [lambda: -vae.elbo(networks[0], x, noise).elbo]
 
 
@@ -96,10 +103,10 @@ def _black_or_white(config: vae.Config, images: Tensor) -> Tensor:
 
 
 def _text_losses(
-    config: transformer.Config, networks: Networks, batch: int, shape: Sequence[int]
+    config: transformer.Config, networks: Networks, share: int, part: int, shape: Sequence[int]
 ) -> Losses:
-    tokens = torch.zeros(batch, config.context, dtype=torch.long)
-    return [lambda: transformer.cross_entropy(networks[0], tokens, tokens)]
+    text = torch.zeros(share, config.context + 1, dtype=torch.long)[:part]
+    return [lambda: transformer.cross_entropy(networks[0], text[:, :-1], text[:, 1:])]
 
 
 FAMILIES = {
@@ -189,6 +196,11 @@ def data_for(family: Family, config: Any, spec: str) -> Data:
             f"--data must be {wanted}, for {family.title} as the model; got {data!r}; "
             "`course data` lists what there is"
         )
+    if not len(halves(data)[1]):
+        raise ValueError(
+            f"--data must have a held-out part, beside which the model is judged; got {data!r}; "
+            "add more of the same"
+        )
     if isinstance(data, ImageData):
         train, test = (family.prepare(config, images) for images in halves(data))
         return replace(data, train_images=train, test_images=test)
@@ -235,15 +247,18 @@ def describe(family: str, preset: str, config: Any, data: Data, spec: str) -> di
 # --- Models --------------------------------------------------------------------------------------
 
 
-def memory(family: Family, config: Any, shape: Sequence[int], parts: int = 1) -> Memory:
-    """What training needs if each batch is cut into ``parts`` (processes × micro-batches).
+def memory(
+    family: Family, config: Any, shape: Sequence[int], *, processes: int = 1, accumulate: int = 1
+) -> Memory:
+    """What training needs in each of so many processes, each share cut into ``accumulate`` parts.
 
     Raises:
         ValueError: the shape does not suit the networks.
     """
     with torch.device("meta"):
         networks = family.build(config, shape)
-        losses = family.losses(config, networks, -(-config.batch_size // max(parts, 1)), shape)
+        share = max(1, config.batch_size // processes)
+        losses = family.losses(config, networks, share, max(1, share // accumulate), shape)
         averaged = getattr(config, "average_decay", None) is not None
         return training_memory(losses, networks, networks[0] if averaged else None)
 
@@ -308,10 +323,10 @@ def load_model(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]
     if path.is_dir():
         card = read_run_card(path)
         if not (path / MODEL).exists():
-            command = card.get("command", "the command that started it")
+            command = card.get("command", "the command that started it")  # without the folder
             raise RunError(
                 f"the run in {path} is not finished, so it has no model yet; go on with it by: "
-                f"{command} --resume"
+                f"{command} --out {shlex.quote(str(path))} --resume"
             )
         path = path / MODEL
     card = read_card(path)

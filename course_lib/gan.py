@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from course_lib import checks, presets
 from course_lib.history import History, Snapshots
-from course_lib.training import Trainer, evaluating, frozen, trainer_for
+from course_lib.training import Trainer, evaluating, frozen, has_batch_norm, trainer_for
 
 # --- The two players -----------------------------------------------------------------------------
 
@@ -304,7 +304,10 @@ def train_gan(
     snapshot_size: int = 64,
     **changes: object,
 ) -> TrainedGAN:
-    """Train a fully connected GAN by alternating gradient steps (algorithm 1 of the paper).
+    """Train a fully connected GAN by alternating gradient steps.
+
+    This is algorithm 1 of the paper with one batch of noise for both players' steps, which saves a
+    pass of the generator.
 
     Args:
         data: training samples, float; in [-1, 1] where the preset's samples are bounded.
@@ -351,8 +354,6 @@ def train_pair(
         data: training samples.
         config, trainer, snapshots, snapshot_size: see :func:`train_gan`.
     """
-    sizes = {"snapshots": checks.whole(0), "snapshot_size": checks.whole(1)}
-    checks.check(sizes, {"snapshots": snapshots, "snapshot_size": snapshot_size})
     objective = OBJECTIVES[config.objective]
     generator, discriminator = trainer.prepare(generator, discriminator)
     best, average = generator, None
@@ -371,16 +372,10 @@ def train_pair(
         adam(discriminator, config.learning_rate if rate is None else rate),
     )
 
-    # Two batches in one pass are faster, but batch statistics must not mix real and generated.
-    in_one_pass = not any(
-        isinstance(part, nn.modules.batchnorm._BatchNorm) for part in discriminator.modules()
-    )
+    judge = judge_of_pairs(discriminator)
 
     def discriminator_loss(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        if in_one_pass:
-            real_logits, fake_logits = discriminator(torch.cat([real, fake])).chunk(2)
-        else:
-            real_logits, fake_logits = discriminator(real), discriminator(fake)
+        real_logits, fake_logits = judge(real, fake)
         # The loss itself in full precision: near 0 and 1 its logarithms need the digits.
         real_logits, fake_logits = real_logits.float(), fake_logits.float()
         return {
@@ -404,8 +399,9 @@ def train_pair(
         return metrics
 
     film = Snapshots(
-        lambda: sample(best, snapshot_size, seed=trainer.seed),
+        lambda n: sample(best, n, seed=trainer.seed),
         number=snapshots,
+        size=snapshot_size,
         steps=config.steps,
     )
     history = trainer.fit(
@@ -424,6 +420,18 @@ def train_pair(
     )
 
 
+def judge_of_pairs(
+    discriminator: nn.Module,
+) -> Callable[[Tensor, Tensor], Sequence[Tensor]]:
+    """The function (real, generated) -> their logits.
+
+    Both in one pass are faster, but batch statistics must not mix real and generated.
+    """
+    if has_batch_norm(discriminator):
+        return lambda real, fake: (discriminator(real), discriminator(fake))
+    return lambda real, fake: discriminator(torch.cat([real, fake])).chunk(2)
+
+
 # --- Sampling ------------------------------------------------------------------------------------
 
 
@@ -432,9 +440,11 @@ def sample(generator: nn.Module, n: int, *, seed: int = 0) -> Float[Tensor, "n *
 
     The samples are float32 and on the CPU. Their noise depends on ``seed`` alone: the same seed
     gives the same noise each time, and torch's own random state is neither used nor changed.
+
+    Raises:
+        ValueError: for less than one sample.
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
+    checks.check({"n": checks.whole(1)}, {"n": n})
     parameter = next(generator.parameters())
     stream = torch.Generator().manual_seed(seed)
     latent_dim: int = generator.latent_dim  # type: ignore[assignment]

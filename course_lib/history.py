@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from course_lib import checks
+
 
 class History(Mapping[str, list[float]]):
     """What training recorded: for each metric one number a step.
@@ -19,10 +21,11 @@ class History(Mapping[str, list[float]]):
 
     def __init__(self) -> None:
         self._values: dict[str, list[float]] = {}
+        self._count = 0  # of steps
 
     @property
     def steps(self) -> list[int]:
-        return list(range(1, 1 + max((len(v) for v in self._values.values()), default=0)))
+        return list(range(1, 1 + self._count))
 
     def append(self, metrics: Mapping[str, float]) -> None:
         """Record one step.
@@ -30,26 +33,29 @@ class History(Mapping[str, list[float]]):
         Raises:
             ValueError: if the names differ from those of the first step.
         """
-        if self._values and metrics.keys() != self._values.keys():
+        if self._count and metrics.keys() != self._values.keys():
             raise ValueError(
                 f"step returned the metrics {sorted(metrics)}, but earlier steps returned "
                 f"{sorted(self._values)}; return the same names in every step"
             )
         for name, value in metrics.items():
             self._values.setdefault(name, []).append(value)
+        self._count += 1
 
     def rows(self, first: int = 1) -> list[dict[str, float | int]]:
         """One dict a step from step ``first`` on, the number of the step among its entries."""
         return [
             {"step": step, **{name: values[step - 1] for name, values in self._values.items()}}
-            for step in self.steps[first - 1 :]
+            for step in range(first, 1 + self._count)
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        return {k: torch.tensor(v, dtype=torch.float64) for k, v in self._values.items()}
+        values = {k: torch.tensor(v, dtype=torch.float64) for k, v in self._values.items()}
+        return {"count": self._count, "values": values}
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self._values = {name: values.tolist() for name, values in state.items()}
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._values = {name: values.tolist() for name, values in state["values"].items()}
+        self._count = state["count"]
 
     def __getitem__(self, name: str) -> list[float]:
         return self._values[name]
@@ -62,38 +68,52 @@ class History(Mapping[str, list[float]]):
 
     def __repr__(self) -> str:
         last = ", ".join(f"{name}={values[-1]:.4g}" for name, values in self._values.items())
-        return f"History({len(self.steps)} steps; last: {last or 'nothing recorded'})"
+        return f"History({self._count} steps; last: {last or 'nothing recorded'})"
 
 
 class Snapshots:
-    """Keeps what ``draw`` returns at evenly spaced steps of a training.
+    """Keeps samples of a model at evenly spaced steps of its training.
 
     Args:
-        draw: returns the samples of the moment, always of one shape and on the CPU.
-        number: how many to keep, the first now, the last at step ``steps``; one only: now.
+        draw: returns that many samples of the moment, always of one shape and on the CPU.
+        number: how many sets to keep, the first now, the last at step ``steps``; one only: now.
+        size: samples in a set.
         steps: number of steps of the training; if there are fewer than asked for, all are kept.
+
+    Raises:
+        ValueError: for a number or a size out of range.
     """
 
-    def __init__(self, draw: Callable[[], Tensor], *, number: int, steps: int) -> None:
-        if number < 0:
-            raise ValueError(f"snapshots must be 0 or more, got {number}")
-        self._draw = draw
-        self._kept = [draw()[None][:0]]  # none yet, but of the right shape
+    def __init__(
+        self, draw: Callable[[int], Tensor], *, number: int, size: int, steps: int
+    ) -> None:
+        rules = {"snapshots": checks.whole(0), "snapshot_size": checks.whole(1)}
+        checks.check(rules, {"snapshots": number, "snapshot_size": size})
+        self._draw, self._size = draw, size
+        self._kept: list[Tensor] = []
         self.steps: list[int] = torch.linspace(0, steps, number).round().int().unique().tolist()
         self(0)
 
     def __call__(self, step: int) -> bool:
         """Keep the samples if ``step`` is one of ``steps``; whether they were kept."""
         if step in self.steps:
-            self._kept.append(self._draw()[None])
+            self._kept.append(self._draw(self._size))
         return step in self.steps
 
     @property
     def samples(self) -> Shaped[Tensor, "frames n ..."]:
-        return torch.cat(self._kept)
+        """The sets that were kept; if there are none, of the right shape all the same."""
+        return torch.stack(self._kept) if self._kept else self._draw(self._size)[None][:0]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"samples": self.samples}
+        return {"steps": self.steps, "samples": self._kept}
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self._kept = [state["samples"]]
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the sets of a saved state; a ValueError if they are of another kind."""
+        kinds = [
+            f"{[tuple(samples.shape) for samples in kept[:1]]} at steps {steps}"
+            for kept, steps in ((state["samples"], state["steps"]), (self._kept, self.steps))
+        ]
+        if kinds[0] != kinds[1]:
+            raise ValueError(f"its snapshots are {kinds[0]}, those of the training {kinds[1]}")
+        self._kept = list(state["samples"])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 import shlex
-import shutil
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from course_lib import families, results
 from course_lib.runs import MODEL, SAMPLES, Run
-from course_lib.training import Trainer
+from course_lib.training import Trainer, TrainingDivergedError
 
 SNAPSHOTS = 16  # sets of samples drawn while a run goes on
 POINTS, TEXTS, IMAGES = 1000, 4, 64  # samples in each
@@ -84,7 +85,7 @@ def launch(request: Request) -> None:
 
     Raises:
         ValueError: for anything in the request that cannot be, or data that do not fit.
-        TrainingDivergedError: when training goes wrong; the last states are in the folder.
+        TrainingDivergedError: when training goes wrong; states saved before are in the folder.
         Stopped: after Ctrl-C; its text says how to go on.
     """
     family = families.find(request.model)
@@ -96,10 +97,9 @@ def launch(request: Request) -> None:
     command = request.command(folder)
     data = families.data_for(family, config, spec)
     shape = families.shape_of(data)
-    need = families.memory(family, config, shape, request.accumulate)
     card = families.describe(request.model, request.preset, config, data, spec) | {
         **{"seed": request.seed, "precision": request.precision, "compile": request.compile},
-        **{"accumulate": request.accumulate, "memory": need.total, "command": request.command()},
+        **{"accumulate": request.accumulate, "command": request.command()},
     }
 
     def show(samples: Tensor, path: Path) -> None:
@@ -107,7 +107,6 @@ def launch(request: Request) -> None:
 
     saving = {"save_seconds": request.save_seconds, "save_steps": request.save_steps}
     run = Run(folder, card, resume=request.resume, show=show, **saving)  # type: ignore[arg-type]
-    is_new = not folder.exists()
     trainer = Trainer(
         seed=request.seed,
         device=request.device,
@@ -116,8 +115,10 @@ def launch(request: Request) -> None:
         accumulate=request.accumulate,
         run=run,
     )
-    if trainer.processes > 1:
-        need = families.memory(family, config, shape, request.accumulate * trainer.processes)
+    need = families.memory(
+        family, config, shape, processes=trainer.processes, accumulate=request.accumulate
+    )
+    run.card["memory"] = need.total
     lines = {
         "model": f"{request.model}, {family.title}: "
         + families.parameters(family, config, shape)
@@ -142,26 +143,30 @@ def launch(request: Request) -> None:
         if not trainer.is_main:
             return
         seconds = round(trainer.seconds, 1)  # without the time that judging takes
-        report = results.evaluate(
-            *(family, config, trained.model, data),
-            n=JUDGED,
-            seed=request.seed,
-            device=request.device,
-            classifier=trainer.processes == 1,  # its training would wait for the other processes
-        )
+        report: results.Report = {}
+        try:
+            report = results.evaluate(
+                *(family, config, trained.model, data),
+                n=JUDGED,
+                seed=request.seed,
+                device=request.device,
+                classifier=trainer.processes == 1,  # its training would wait for the others
+            )
+        except (ValueError, ImportError, RuntimeError) as error:  # the model is worth keeping
+            warnings.warn(f"the model was not judged: {error}", stacklevel=1)
         run.card["device"] = _device_name(trainer)
         run.card["seconds"] = seconds
-        run.finish(trained.model, report)
+        run.finish(trained.model, {name: _finite(row) for name, row in report.items()})
     except KeyboardInterrupt as interrupt:
         if not trainer.is_main:
             raise SystemExit(130) from interrupt
         raise Stopped(f"{interrupt or 'stopped'}; go on with:\n  {command} --resume") from interrupt
-    except ValueError:
-        if is_new and trainer.is_main and run.load_state() is None:
-            run.close()
-            shutil.rmtree(folder, ignore_errors=True)  # else the mended command would be refused
+    except (ValueError, TrainingDivergedError):
+        if trainer.is_main:
+            run.discard()
         raise
-    print(results.report_table(report))
+    if report:
+        print(results.report_table(report))
     _say([("weights", folder / MODEL), ("next", f"course sample {shlex.quote(str(folder))}")])
 
 
@@ -172,6 +177,11 @@ class Stopped(Exception):
 def _say(lines: Iterable[tuple[str, Any]]) -> None:
     for title, text in lines:
         print(f"{title:<9} {text}", flush=True)
+
+
+def _finite(row: Mapping[str, float | int]) -> dict[str, float | int | None]:
+    """The numbers as strict JSON holds them: None for NaN and infinity."""
+    return {name: number if math.isfinite(number) else None for name, number in row.items()}
 
 
 def _device_name(trainer: Trainer) -> str:

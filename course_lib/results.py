@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from course_lib import families, transformer, vae
-from course_lib.checks import whole
+from course_lib.checks import check, one_of, whole
 from course_lib.datasets import ImageData, PointData
 from course_lib.evaluation import count_modes, judge, train_reference_classifier
 from course_lib.families import Data, Family
@@ -30,7 +31,7 @@ from course_lib.runs import CARD, HISTORY, MODEL, SAMPLES, RunError, read_run_ca
 
 Report = dict[str, dict[str, float | int]]  # row -> column -> number
 
-LARGEST_PICTURE = 300_000  # bytes, of a picture in the record
+LARGEST_PICTURE = 120_000  # bytes, of a picture in the record: it goes into a notebook
 MOST_ROWS = 500  # of a recorded history
 CHARACTERS_A_SAMPLE = 100  # held-out characters read for each sample that is asked for
 
@@ -62,11 +63,13 @@ def evaluate(
         seed: of the samples and of the classifier.
         device: "auto" or "cpu".
         classifier: whether to train the classifier, which takes most of the time.
+
+    Raises:
+        ValueError: for a number or a device out of range, or data without a held-out part.
     """
-    good, expected = whole(1)
-    if not good(n):
-        raise ValueError(f"n must be {expected}; got {n!r}")
-    place = _device(device)
+    rules = {"n": whole(1), "device": one_of(("auto", "cpu"))}
+    check(rules, {"n": n, "device": device})
+    place = PartialState().device if device == "auto" else torch.device("cpu")
     model = model.to(place)
     train, held_out = families.halves(data)
     if not len(held_out):
@@ -141,11 +144,6 @@ def unigram_bits(train: Int[Tensor, " n"], held_out: Int[Tensor, " m"], size: in
 def _modes(points: Tensor, data: PointData) -> dict[str, float | int]:
     report = count_modes(points, data.centres, radius=3 * data.standard_deviation)
     return {f"modes of {len(data.centres)}": report.covered, "on a mode": report.on_mode_share}
-
-
-def _device(device: str) -> torch.device:
-    found = torch.accelerator.current_accelerator() if device == "auto" else None
-    return torch.device("cpu") if found is None else found
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

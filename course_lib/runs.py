@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -31,10 +32,8 @@ from course_lib.state import pack, unpack
 CARD, STATE, PREVIOUS = "card.json", "state.safetensors", "state.previous.safetensors"
 HISTORY, SAMPLES, MODEL, LOCK = "history.jsonl", "samples", "model.safetensors", ".lock"
 # A run is resumed only if these agree: with another one it would be another run.
-IDENTITY = (
-    *("family", "config", "shape", "data", "data_digest", "seed"),
-    *("precision", "accumulate", "compile"),
-)
+IDENTITY = ("family", "config", "shape", "data", "data_digest", "seed", "precision")
+ROUNDING = ("accumulate", "compile")  # change what is computed in the last digits only
 
 
 class RunError(ValueError):
@@ -42,7 +41,7 @@ class RunError(ValueError):
 
 
 class Run:
-    """A training run's folder, to be handed to ``Trainer(run=…)``, which opens it.
+    """A training run's folder, to be handed to ``Trainer(run=…)``, whose ``fit`` opens it.
 
     Args:
         folder: made if need be.
@@ -76,7 +75,8 @@ class Run:
         self.resume = resume
         self.save_seconds, self.save_steps = save_seconds, save_steps
         self._show = show
-        self._lock = filelock.FileLock(self.folder / LOCK)
+        self._lock = filelock.FileLock(self.folder / LOCK, thread_local=False)
+        self._made = False  # was there no such folder before?
         self._saved_at = time.monotonic()
         self._logged = 0  # steps in history.jsonl
 
@@ -84,16 +84,9 @@ class Run:
 
     def open(self) -> None:
         """Take the folder's lock and check that the folder may be used for this run."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(blocking=False)
-        except filelock.Timeout as error:
-            raise RunError(
-                f"{self.folder} is in use by another process; wait for its end, or train in "
-                "another folder"
-            ) from error
-        except OSError as error:
-            raise RunError(f"{self.folder} cannot be used as a run's folder: {error}") from error
+        is_new = not self.folder.exists()
+        self._acquire()
+        self._made = is_new
         try:
             for leftover in self.folder.glob(".*.tmp"):  # of a process killed while it wrote
                 leftover.unlink()
@@ -106,6 +99,27 @@ class Run:
     def close(self) -> None:
         """Give the lock back."""
         self._lock.release()
+
+    def discard(self) -> None:
+        """Remove the folder if this run made it and has saved no state in it.
+
+        Else the command that failed, once it is mended, would be refused.
+        """
+        if self._made and not any((self.folder / name).exists() for name in (STATE, PREVIOUS)):
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _acquire(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not self._lock.is_locked:
+                self._lock.acquire(blocking=False)
+        except filelock.Timeout as error:
+            raise RunError(
+                f"{self.folder} is in use by another process, or by an unfinished run in this one; "
+                "wait for its end, or train in another folder"
+            ) from error
+        except OSError as error:
+            raise RunError(f"{self.folder} cannot be used as a run's folder: {error}") from error
 
     def _check(self) -> None:
         path = self.folder / CARD
@@ -130,11 +144,19 @@ class Run:
                 f"{self.folder} holds another run: {'; '.join(different)}; train in another "
                 "folder, or ask for the same settings"
             )
+        if changed := [name for name in ROUNDING if card.get(name) != self.card.get(name)]:
+            warnings.warn(
+                f"{' and '.join(changed)} not as before: training goes on, but it is not "
+                "bit-identical to one that was never interrupted",
+                stacklevel=5,
+            )
 
     # --- The state -------------------------------------------------------------------------------
 
     def load_state(self) -> Any:
         """The last sound state; None if none was saved yet.
+
+        A damaged one is replaced by the one before it.
 
         Raises:
             RunError: when there are states and all of them are damaged.
@@ -150,6 +172,7 @@ class Run:
                 damages.append(f"{path}: {error}")
                 continue
             if damages:
+                os.replace(path, self.folder / STATE)  # or the next save would keep the damaged one
                 warnings.warn(
                     f"{damages[0]}; going on from the state before it, step {state['step']}",
                     stacklevel=2,
@@ -187,7 +210,7 @@ class Run:
                     file.write(lines)
             except OSError as error:
                 raise self._full(path, error) from error
-        self._logged = len(history.steps)
+        self._logged = len(rows) + (0 if anew else self._logged)
 
     def keep_samples(self, samples: Tensor, step: int) -> None:
         """Draw the samples of a step."""
@@ -201,14 +224,23 @@ class Run:
             raise self._full(path, error) from error
 
     def finish(self, model: nn.Module, metrics: Mapping[str, Any]) -> None:
-        """Write the trained model, and the metrics into the card; gives the lock back."""
+        """Write the metrics into the card, and then the trained model; gives the lock back.
+
+        A run that has a model is finished, so the model comes last.
+
+        Raises:
+            ValueError: for metrics that strict JSON cannot hold, such as NaN.
+        """
         self.card["metrics"] = dict(metrics)
+        self._acquire()
         try:
+            card = json.dumps(self.card, indent=1, allow_nan=False)
+            self._write(self.folder / CARD, card.encode())
             save_checkpoint(self.folder / MODEL, model, self.card)
         except OSError as error:
             raise self._full(self.folder / MODEL, error) from error
-        self._write(self.folder / CARD, json.dumps(self.card, indent=1).encode())
-        self.close()
+        finally:
+            self.close()
 
     def _write(self, path: Path, content: bytes, previous: Path | None = None) -> None:
         try:

@@ -2,9 +2,9 @@
 
 A ``train_*`` function of a model file builds its models and optimisers, writes one readable
 ``step(batch) -> metrics``, and hands it to :meth:`Trainer.fit`. The step is the algorithm; what
-lives here and in :mod:`course_lib.engine` is what every algorithm needs and none is about: device,
-precision, processes, seed, batches, gradient steps, progress, the record of the metrics, the saved
-state of a run, and a clear stop when a metric is no longer finite.
+lives here, in :mod:`course_lib.engine` and in :mod:`course_lib.resume` is what every algorithm
+needs and none is about: device, precision, processes, seed, batches, gradient steps, progress, the
+record of the metrics, the saved state of a run, and a clear stop when a metric is no longer finite.
 
 What made the loop fast on a CPU: the data is one preloaded tensor indexed by a permutation (no
 worker processes, no collating of single examples), convolutions run in the memory format
@@ -15,34 +15,31 @@ metrics are read back about twice a second instead of in every step. ``course be
 from __future__ import annotations
 
 import math
-import random
 import signal
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
-import numpy as np
 import torch
-from accelerate.utils import broadcast_object_list, gather, gather_object, reduce
+from accelerate.utils import gather, reduce
 from jaxtyping import Shaped
-from torch import Tensor
+from torch import Tensor, nn
 
-from course_lib.checks import check_training_data
+from course_lib.checks import check_training_data, is_whole
 from course_lib.engine import (
     PRECISIONS,
     REMEDY,
-    Engine,
     Metrics,
     TrainingDivergedError,
     evaluating,
     frozen,
+    has_batch_norm,
 )
 from course_lib.history import History, Snapshots
 from course_lib.progress import progress_bar
-from course_lib.runs import Run, RunError
+from course_lib.resume import Resumable
+from course_lib.runs import Run
 
 __all__ = [
     "CHECK_EVERY",
@@ -53,6 +50,7 @@ __all__ = [
     "TrainingDivergedError",
     "evaluating",
     "frozen",
+    "has_batch_norm",
     "trainer_for",
 ]
 
@@ -61,7 +59,7 @@ LOOK_SECONDS = 0.5  # about the time between two looks where steps are slow
 ECHO_SECONDS = 1.0  # after an interrupt; another one so soon is the same one
 
 
-class Trainer(Engine):
+class Trainer(Resumable):
     """Device, precision, processes, seed and folder of one training run.
 
     Started by ``torchrun`` or ``accelerate launch``, it is one of several processes that train one
@@ -75,13 +73,15 @@ class Trainer(Engine):
             terminal or a notebook.
         compile: compile the losses with ``torch.compile``: slow to start, then faster for
             networks of many small operations.
-        accumulate: micro-batches a batch is cut into; the gradient is that of the whole batch, the
-            memory that of one part. Exact for losses that are means over the examples.
-        run: the folder that the run is kept in, and resumed from; None keeps nothing.
+        accumulate: micro-batches a batch is cut into; the gradient is that of the whole batch, and
+            a loss takes the memory of one part only. What a step computes before the loss, such as
+            a generator's samples, takes that of the whole batch. Exact for losses that are means
+            over the examples.
+        run: the folder that the run is kept in, and resumed from; None keeps nothing. It is in use
+            while ``fit`` goes on, and a trainer with a run trains once.
 
     Raises:
         ValueError: for an unknown device or precision, fp16 on a CPU, or a bad seed or count.
-        RunError: when the folder cannot be used.
     """
 
     def __init__(
@@ -96,14 +96,16 @@ class Trainer(Engine):
         run: Run | None = None,
     ) -> None:
         super().__init__(
-            seed=seed, device=device, precision=precision, compile=compile, accumulate=accumulate
+            seed=seed,
+            device=device,
+            precision=precision,
+            compile=compile,
+            accumulate=accumulate,
+            run=run,
         )
         self._progress = progress if self.is_main else False
-        self._began = time.monotonic()
         self._stop = 0  # the number of the signal that asked for it
-        self._run = run
-        if run is not None and self.is_main:
-            run.open()
+        self._used = False  # has a training with a run begun?
 
     def fit(
         self,
@@ -137,17 +139,20 @@ class Trainer(Engine):
 
         Raises:
             ValueError: for empty data, values that are not finite, a batch size or a number of
-                steps out of range, or a step that returns anything but scalar tensors by name.
+                steps out of range, a step that returns anything but scalar tensors by name, or a
+                second training with a run.
             TrainingDivergedError: when a metric is not finite; names the first such step.
-            RunError: when a state cannot be loaded or saved.
+            RunError: when the folder cannot be used, or a state cannot be loaded or saved.
             KeyboardInterrupt: after Ctrl-C.
         """
+        self._check(data, batch_size, steps)
         history, pending = History(), list[Metrics]()
         parts = [*self._parts, history, *([] if snapshots is None else [snapshots])]
-        with self._interruptible():
-            self._check(data, batch_size, steps)
+        settings = {"seed": self.seed, "precision": self._precision, "batch_size": batch_size}
+        settings["examples"] = len(data[0])
+        with self._folder():
             tensors = tuple(self._to_device(tensor) for tensor in data)
-            done = self._start(parts, history, snapshots)
+            done = self._start(parts, settings, steps, history, snapshots)
             look_at, looked = done + 1, time.monotonic()
             batches = self._batches(tensors, batch_size, done, steps)
             with progress_bar(steps, self._progress, done) as bar:
@@ -159,7 +164,8 @@ class Trainer(Engine):
                     at_save = (
                         self._run is not None and number % (self._run.save_steps or steps) == 0
                     )
-                    if number < look_at and not at_save and number != steps:
+                    stop_at_once = self._stop and self.processes == 1
+                    if number < min(look_at, steps) and not at_save and not stop_at_once:
                         continue
                     self._record(pending, history)
                     bar.update(len(pending))
@@ -171,7 +177,7 @@ class Trainer(Engine):
                         if self.is_main:
                             self._run.log(history)
                         if save or stop or number == steps:
-                            self._save(parts, number)
+                            self._save(parts, settings, number)
                     if stop and number < steps:
                         raise KeyboardInterrupt(f"stopped after step {number} of {steps}")
         return history
@@ -185,18 +191,30 @@ class Trainer(Engine):
                 "data must be one or more tensors with the same number of examples, got the "
                 f"numbers {counts}"
             )
-        if not 1 <= batch_size <= counts[0]:
+        if not is_whole(batch_size, 1) or batch_size > counts[0]:
             raise ValueError(
-                f"batch_size must be between 1 and the number of examples, {counts[0]}; "
-                f"got {batch_size}"
+                "batch_size must be a whole number (int) between 1 and the number of examples, "
+                f"{counts[0]}; got {batch_size!r}"
             )
-        if batch_size % (self.processes * self.accumulate):
+        shares = self.processes * self.accumulate
+        if batch_size % shares:
             raise ValueError(
                 f"batch_size must be a multiple of processes × accumulate, {self.processes} × "
                 f"{self.accumulate}, so that all parts are of one size; got {batch_size}"
             )
-        if steps < 0:
-            raise ValueError(f"steps must be 0 or more, got {steps}")
+        networks = [part for part in self._parts if isinstance(part, nn.Module)]
+        if batch_size == shares and any(map(has_batch_norm, networks)):
+            raise ValueError(
+                "batch_size must be more than processes × accumulate, "
+                f"{self.processes} × {self.accumulate}, for batch normalisation needs two examples "
+                f"or more in each part; got {batch_size}"
+            )
+        if not is_whole(steps, 0):
+            raise ValueError(f"steps must be a whole number (int), 0 or more; got {steps!r}")
+        if self._run is not None:
+            if self._used:
+                raise ValueError("a trainer with a run trains once; make another")
+            self._used = True
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         if self._channels_last and tensor.ndim == 4:
@@ -223,21 +241,23 @@ class Trainer(Engine):
                 yield tuple(tensor[index] for tensor in data)
 
     def _record(self, pending: list[Metrics], history: History) -> None:
-        metrics = [value for row in pending for value in row.values()]
+        metrics = [value.to(self.device) for row in pending for value in row.values()]
         # No conversion: float64 must not overflow.
-        numbers = torch.stack(metrics) if metrics else torch.zeros(0)
+        numbers = torch.stack(metrics) if metrics else torch.zeros(0, device=self.device)
         if self.processes > 1:
             numbers = reduce(numbers.double(), "mean")
         values = iter(numbers.tolist())
         for row in pending:
             named = {name: float(next(values)) for name in row}
-            history.append(named)
             for name, number in named.items():
                 if not math.isfinite(number):
+                    if self._run is not None and self.is_main:
+                        self._run.log(history)
                     raise TrainingDivergedError(
-                        f"{name} is {number} at step {len(history.steps)}: training has diverged. "
-                        f"{REMEDY}"
+                        f"{name} is {number} at step {len(history.steps) + 1}: training has "
+                        f"diverged. {REMEDY}"
                     )
+            history.append(named)
 
     def _agree(self, ahead: int, number: int) -> tuple[int, bool, bool]:
         """Steps to the next look, whether to save and to stop: the same in every process."""
@@ -249,11 +269,11 @@ class Trainer(Engine):
         return int(wishes[0, 0]), bool(wishes[0, 1]), bool(wishes[:, 2].any())
 
     @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """With a run's folder, an interrupt waits for the end of a step; a second one does not.
+    def _folder(self) -> Iterator[None]:
+        """Opens the run's folder; an interrupt waits for the end of a step, a second one does not.
 
-        Whatever ends the training early also gives the folder free, so that the same notebook or
-        program can go on with it.
+        Whatever ends the training also gives the folder free, so that the same notebook or program
+        can go on with it.
         """
         if self._run is None:
             yield
@@ -272,90 +292,14 @@ class Trainer(Engine):
         signals = (signal.SIGINT, signal.SIGTERM) if in_main_thread else ()
         before = [signal.signal(number, remember) for number in signals]
         try:
-            yield
-        except BaseException:
             if self.is_main:
-                self._run.close()
-            raise
+                self._run.open()
+            yield
         finally:
             for number, handler in zip(signals, before, strict=True):
                 signal.signal(number, handler)
-
-    @property
-    def seconds(self) -> float:
-        """Time spent on the run so far, that before it was resumed included."""
-        return time.monotonic() - self._began
-
-    # --- The saved state -------------------------------------------------------------------------
-
-    def _start(self, parts: list[Any], history: History, snapshots: Snapshots | None) -> int:
-        """Load the run's state if there is one; the number of steps that are done."""
-        state = None
-        if self._run is not None:
-            box = [self._run.load_state() if self.is_main else None]
-            if self.processes > 1:
-                broadcast_object_list(box)  # the other machines may not see the folder
-            state = box[0]
-        if state is None:
-            # Its own chance for dropout in each process; the noise of randn is shared.
-            if self.rank > 0:
-                self._own_chance(0)
-        else:
-            self._load(parts, state)
-        if self._run is not None and self.is_main:
-            self._run.log(history, anew=True)
-            if state is None and snapshots is not None and len(snapshots.samples):
-                self._run.keep_samples(snapshots.samples[0], 0)
-        return 0 if state is None else state["step"]
-
-    def _save(self, parts: list[Any], number: int) -> None:
-        chance = [_random_state(self.device)]
-        if self.processes > 1:
-            chance = gather_object(chance)
-        if self._run is not None and self.is_main:
-            self._run.save_state(
-                {
-                    "step": number,
-                    "seconds": self.seconds,
-                    "parts": [[type(part).__name__, part.state_dict()] for part in parts],
-                    "scalers": [scaler.state_dict() for scaler in self._scalers.values()],
-                    "noise": self._noise.get_state(),
-                    "random": chance,
-                }
-            )
-
-    def _load(self, parts: list[Any], state: Mapping[str, Any]) -> None:
-        kinds = [type(part).__name__ for part in parts]
-        kept = [kind for kind, _ in state["parts"]]
-        if kinds != kept:
-            raise RunError(f"the saved state is of {kept}, but the training has {kinds}")
-        try:
-            for part, (_, content) in zip(parts, state["parts"], strict=True):
-                part.load_state_dict(content)
-                if isinstance(part, torch.optim.Optimizer):
-                    _restore_strides(part)
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise RunError(f"the saved state does not fit the model: {error}") from error
-        for scaler, content in zip(self._scalers.values(), state["scalers"], strict=True):
-            scaler.load_state_dict(content)
-        self._began = time.monotonic() - state["seconds"]
-        self._noise.set_state(state["noise"])
-        if len(state["random"]) != self.processes:
-            warnings.warn(
-                f"the state was saved by {len(state['random'])} processes, there are "
-                f"{self.processes} now: training goes on, but not with the same random numbers",
-                stacklevel=4,
-            )
-        if self.rank < len(state["random"]):
-            _set_random_state(state["random"][self.rank], self.device)
-        else:
-            self._own_chance(state["step"])
-
-    def _own_chance(self, step: int) -> None:
-        """Seed torch for this process alone."""
-        # Not seed + 2**32 * rank: torch's generator of the CPU uses only the last 32 bits.
-        mixed = np.random.SeedSequence([self.seed, self.rank, step]).generate_state(1)
-        torch.manual_seed(int(mixed[0]))
+            if self.is_main:
+                self._run.close()
 
 
 def trainer_for(seed: int, trainer: Trainer | None) -> Trainer:
@@ -367,37 +311,6 @@ def trainer_for(seed: int, trainer: Trainer | None) -> Trainer:
     if trainer is not None and seed != 0:
         raise ValueError("give either seed or trainer: a trainer has its own, Trainer(seed=…)")
     return Trainer(seed=seed) if trainer is None else trainer
-
-
-def _restore_strides(optimiser: torch.optim.Optimizer) -> None:
-    """Lay the moments out in memory like their weights; fused optimisers rely on it."""
-    for weight, state in optimiser.state.items():
-        for name, value in state.items():
-            if isinstance(value, Tensor) and value.shape == weight.shape:
-                state[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
-
-
-def _random_state(device: torch.device) -> dict[str, Any]:
-    """The state of every source of chance that training may use."""
-    own = np.random.get_state(legacy=False)
-    state = {
-        "python": random.getstate(),
-        "numpy": {**own, "state": {**own["state"], "key": own["state"]["key"].tolist()}},
-        "torch": torch.get_rng_state(),
-    }
-    if device.type != "cpu":
-        state["device"] = torch.get_device_module(device).get_rng_state(device)
-    return state
-
-
-def _set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
-    random.setstate(state["python"])
-    inner = state["numpy"]["state"]
-    key = np.array(inner["key"], dtype=np.uint32)
-    np.random.set_state({**state["numpy"], "state": {**inner, "key": key}})
-    torch.set_rng_state(state["torch"])
-    if device.type != "cpu" and "device" in state:
-        torch.get_device_module(device).set_rng_state(state["device"], device)
 
 
 def _detached(metrics: object) -> Metrics:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -173,7 +173,7 @@ def cross_entropy(
 
 
 def bits_per_character(
-    model: LanguageModel, tokens: Int[Tensor, " n"], *, batch_size: int = 64
+    model: LanguageModel, tokens: Integer[Tensor, " n"], *, batch_size: int = 64
 ) -> float:
     """Mean of -log2 p(token | tokens before) over a text, for tokens that are characters.
 
@@ -185,7 +185,7 @@ def bits_per_character(
         ValueError: for less than two tokens.
     """
     _check_tokens(tokens, model.vocabulary_size, least=2)
-    tokens = tokens.to(model.tokens.weight.device)
+    tokens = tokens.to(model.tokens.weight.device, torch.long)
     whole = (len(tokens) - 1) // model.context * model.context
     texts = [tokens[:whole].view(-1, model.context), tokens[whole:-1][None]]
     targets = [tokens[1 : whole + 1].view(-1, model.context), tokens[whole + 1 :][None]]
@@ -307,7 +307,7 @@ class TrainedTransformer:
 
 
 def train_transformer(
-    tokens: Int[Tensor, " n"],
+    tokens: Integer[Tensor, " n"],
     vocabulary_size: int,
     preset: str = "quick",
     *,
@@ -339,8 +339,6 @@ def train_transformer(
     config = configure(preset, **changes)
     checks.check({"vocabulary_size": checks.whole(1)}, {"vocabulary_size": vocabulary_size})
     _check_tokens(tokens, vocabulary_size, least=config.context + 1)
-    sizes = {"snapshots": checks.whole(0), "snapshot_size": checks.whole(1)}
-    checks.check(sizes, {"snapshots": snapshots, "snapshot_size": snapshot_size})
     trainer = trainer_for(seed, trainer)
     model = build(config, vocabulary_size)
     counts = torch.bincount(tokens.cpu(), minlength=vocabulary_size)
@@ -361,7 +359,7 @@ def train_transformer(
         adam, lambda step: learning_rate_factor(config, step)
     )
     trainer.prepare(adam, schedule)
-    text = tokens.to(trainer.device)
+    text = tokens.to(trainer.device, torch.long)
     window = torch.arange(config.context + 1, device=trainer.device)
 
     def loss(inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -374,8 +372,9 @@ def train_transformer(
         return metrics
 
     film = Snapshots(
-        lambda: sample(model, snapshot_size, seed=trainer.seed),
+        lambda n: sample(model, n, seed=trainer.seed),
         number=snapshots,
+        size=snapshot_size,
         steps=config.steps,
     )
     starts = torch.arange(len(tokens) - config.context)
@@ -411,7 +410,7 @@ def _check_tokens(tokens: Tensor, vocabulary_size: int, *, least: int) -> None:
 
 def generate(
     model: LanguageModel,
-    prompt: Int[Tensor, "n time"],
+    prompt: Integer[Tensor, "n time"],
     n_tokens: int,
     *,
     temperature: float | int = 1.0,
@@ -449,7 +448,7 @@ def generate(
         )
     _check_tokens(prompt.flatten(), model.vocabulary_size, least=1)
     stream = torch.Generator().manual_seed(seed)
-    text = prompt.cpu()
+    text = prompt.to("cpu", torch.long)
     cache: Cache = {}
     with evaluating(model):
         for _ in range(n_tokens):

@@ -364,8 +364,6 @@ def train_vae(
     """
     config = configure(preset, **changes)
     checks.check_samples(data, bounded=config.bounded)
-    sizes = {"snapshots": checks.whole(0), "snapshot_size": checks.whole(1)}
-    checks.check(sizes, {"snapshots": snapshots, "snapshot_size": snapshot_size})
     data = data.detach().float()
     trainer = trainer_for(seed, trainer)
     (vae,) = trainer.prepare(build(config, data.shape[1:]))
@@ -384,8 +382,9 @@ def train_vae(
         return trainer.minimise(loss, adam, x, trainer.randn(len(x), config.latent_dim))
 
     film = Snapshots(
-        lambda: sample(vae, snapshot_size, seed=trainer.seed),
+        lambda n: sample(vae, n, seed=trainer.seed),
         number=snapshots,
+        size=snapshot_size,
         steps=config.steps,
     )
     history = trainer.fit(

@@ -90,7 +90,7 @@ def train_classifier(trainer: Trainer):
         schedule.step()
         return metrics | {"learning_rate": torch.tensor(schedule.get_last_lr()[0])}
 
-    film = Snapshots(lambda: model[-1].weight.detach().clone(), number=4, steps=150)
+    film = Snapshots(lambda n: model[-1].weight[:n].detach().clone(), number=4, size=5, steps=150)
     made = argparse.Namespace(snapshots=None)
     made.history = trainer.fit(step, IMAGES, LABELS, batch_size=12, steps=150, snapshots=film)
     made.model, made.snapshots = trainer.finish(model), film.samples

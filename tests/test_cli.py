@@ -1,6 +1,7 @@
 """The command ``course``: its help, its errors, and a model from training to the record."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -216,8 +217,10 @@ def test_ctrl_c_saves_and_prints_the_command_that_goes_on(root, tmp_path) -> Non
     assert re.search(r"stopped after step \d+ of 100000; go on with:\n  course train gan", said)
     (line,) = re.findall(r"^  course (.*)$", said, re.MULTILINE)
     assert "--set learning_rate=1e-3" in line and line.endswith("--resume") and "'" in line
-    assert read_run_card(folder)["command"] == f"course {line.removesuffix(' --resume')}"
-    assert "not finished" in course("sample", folder, code=2)
+    kept = read_run_card(folder)["command"]
+    assert str(tmp_path) not in kept and set(kept.split()) < set(f"course {line}".split())
+    said = course("sample", folder, code=2)
+    assert "not finished" in said and f"{kept} --out '{folder}' --resume" in said
     assert "not finished" in course("results", "--record", folder, code=2)
 
 
@@ -281,9 +284,39 @@ def test_what_cannot_be_understood_is_a_usage_error(typed: str) -> None:
     assert "Usage: " in course(*typed.split(), code=2)
 
 
-def test_training_that_diverges_ends_with_code_1(tmp_path) -> None:
+def test_training_that_diverges_ends_with_code_1_and_does_not_occupy_the_folder(tmp_path) -> None:
     said = train(tmp_path, "gan", "--set", "learning_rate=1e20", code=1)
     assert "course: " in said and "diverged" in said
+    assert not (tmp_path / "gan").exists()
+    train(tmp_path, "vae", "--set", "learning_rate=1e20", "--save-steps", 1, code=1)
+    assert (tmp_path / "vae" / "state.safetensors").exists(), "which may be worth a look"
+
+
+@pytest.mark.parametrize("error", [ValueError, ImportError, RuntimeError])
+def test_a_model_that_cannot_be_judged_is_kept(error, tmp_path, monkeypatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error("nobody can")
+
+    monkeypatch.setattr(results, "evaluate", refuse)
+    with pytest.warns(UserWarning, match="the model was not judged: nobody can"):
+        launch.launch(request(tmp_path / "run"))
+    assert read_run_card(tmp_path / "run")["metrics"] == {}
+    assert "samples" in course("sample", tmp_path / "run", "--out", tmp_path / "samples.png")
+
+
+def test_numbers_that_json_cannot_hold_are_left_out_of_the_card(tmp_path, monkeypatch) -> None:
+    report = {"samples": {"good": 0.5, "bad": math.nan, "worse": math.inf}}
+    monkeypatch.setattr(results, "evaluate", lambda *_, **__: report)
+    launch.launch(request(tmp_path / "run"))
+    metrics = {"samples": {"good": 0.5, "bad": None, "worse": None}}
+    assert read_run_card(tmp_path / "run")["metrics"] == metrics
+    results.record(tmp_path / "run", tmp_path / "results")
+    (row,) = results.recorded(tmp_path / "results")
+    assert "0.5" in results.table([row])
+
+
+def request(folder) -> launch.Request:
+    return launch.Request("gan", "tiny", data="digits", device="cpu", out=folder)
 
 
 def test_a_fault_of_the_library_keeps_its_traceback(monkeypatch) -> None:

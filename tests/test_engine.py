@@ -163,6 +163,41 @@ def test_gradients_flow_through_a_batch_that_was_computed(accumulate: int) -> No
     assert all(map(torch.equal, judge.parameters(), before[2:]))
 
 
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_computed_tensors_may_share_a_graph_and_need_not_be_used(accumulate: int) -> None:
+    torch.manual_seed(0)
+    trainer, maker = engine(accumulate=accumulate), nn.Linear(3, 3)
+    sgd = torch.optim.SGD(maker.parameters(), 0.1)
+    trainer.prepare(maker, sgd)
+    before = [weight.detach().clone() for weight in maker.parameters()]
+    y = maker(DATA).tanh()
+    gradients = torch.autograd.grad((y.sin() * y.exp()).mean(), maker.parameters())
+    y = maker(DATA).tanh()
+    trainer.minimise(lambda a, b, _: {"loss": (a * b).mean()}, sgd, y.sin(), y.exp(), 2 * y)
+    for weight, was, gradient in zip(maker.parameters(), before, gradients, strict=True):
+        torch.testing.assert_close(weight.detach(), was - 0.1 * gradient)
+
+
+@pytest.mark.parametrize("batch", [[6], [8, 6], [8, 0], [None], []])
+def test_a_batch_that_cannot_be_cut_into_equal_parts_is_refused(batch) -> None:
+    """Else the mean over the parts would not be the mean over the batch."""
+    trainer, model = engine(accumulate=4), nn.Linear(3, 1)
+    sgd = torch.optim.SGD(model.parameters(), 0.1)
+    trainer.prepare(model, sgd)
+    tensors = [torch.tensor(1.0) if n is None else torch.zeros(n, 3) for n in batch]
+    with pytest.raises(ValueError, match=r"first axis is a multiple of accumulate, 4, .* shapes"):
+        trainer.minimise(lambda *x: {"loss": model(x[0]).mean()}, sgd, *tensors)
+
+
+def test_an_optimiser_that_was_not_prepared_is_refused() -> None:
+    """Its state would not be saved, and its gradients in float16 not be scaled."""
+    trainer, model = engine(), nn.Linear(3, 1)
+    trainer.prepare(model, torch.optim.SGD(model.parameters(), 0.1))
+    other = torch.optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(ValueError, match="optimiser is not the trainer's; prepare it first"):
+        trainer.minimise(lambda x: {"loss": model(x).mean()}, other, DATA)
+
+
 def test_the_first_metric_is_minimised_and_only_the_optimisers_own_weights_change() -> None:
     trainer, mine, others = engine(), nn.Linear(3, 1), nn.Linear(1, 1)
     sgd = torch.optim.SGD(mine.parameters(), 0.5)
@@ -256,6 +291,29 @@ def test_compiled_losses_give_the_same_and_are_compiled_once(monkeypatch, backen
     assert compiled == [loss]
     torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-4, atol=1e-5)
     assert results[0][1] == pytest.approx(results[1][1], rel=1e-5)
+
+
+def test_a_loss_that_is_new_in_each_step_is_not_compiled_for_ever(monkeypatch) -> None:
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda loss, **_: compiled.append(1) or loss)
+    trainer, model = engine(compile=True), nn.Linear(3, 1)
+    sgd = torch.optim.SGD(model.parameters(), 0.1)
+    trainer.prepare(model, sgd)
+    losses = [lambda x: {"loss": model(x).mean()} for _ in range(9)]
+    for loss in losses[:8] * 2:
+        trainer.minimise(loss, sgd, DATA)
+    assert len(compiled) == 8
+    with pytest.raises(ValueError, match="define the loss once, outside the step"):
+        trainer.minimise(losses[8], sgd, DATA)
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_the_traces_of_earlier_trainings_are_forgotten(monkeypatch, compile: bool) -> None:
+    """torch counts them, and after eight of the same function it compiles no more."""
+    resets = []
+    monkeypatch.setattr(torch.compiler, "reset", lambda: resets.append(1))
+    engine(compile=compile)
+    assert len(resets) == compile
 
 
 def test_a_classifier_learns_by_it() -> None:

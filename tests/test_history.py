@@ -1,6 +1,8 @@
 """Metrics and snapshots: one number a step, samples at even distances, both kept and given back."""
 
+import inspect
 import json
+import time
 
 import pytest
 import torch
@@ -31,7 +33,7 @@ def test_history_is_a_mapping_with_one_number_a_step() -> None:
 def test_an_empty_history_is_well_behaved() -> None:
     history = History()
     assert history.steps == [] and list(history) == [] and "nothing recorded" in repr(history)
-    assert history.rows() == [] and history.state_dict() == {}
+    assert history.rows() == []
 
 
 def test_metrics_keep_their_names_and_not_their_order() -> None:
@@ -42,6 +44,28 @@ def test_metrics_keep_their_names_and_not_their_order() -> None:
         with pytest.raises(ValueError, match=r"earlier steps returned \['loss', 'negative'\]"):
             history.append(other)
     assert history.steps == [1, 2], "what was refused left nothing behind"
+
+
+def test_steps_without_metrics_count() -> None:
+    history = History()
+    history.append({})
+    with pytest.raises(
+        ValueError, match=r"step returned the metrics \['a'\], but earlier .* \[\];"
+    ):
+        history.append({"a": 1.0})
+    history.append({})
+    kept = History()
+    kept.load_state_dict(unpack(pack(history.state_dict())))
+    assert history.rows() == kept.rows() == [{"step": 1}, {"step": 2}] and kept.steps == [1, 2]
+
+
+def test_the_last_rows_of_a_long_history_take_no_longer_than_those_of_a_short_one() -> None:
+    history = History()
+    history.load_state_dict({"count": 10**6, "values": {"a": torch.zeros(10**6)}})
+    started = time.process_time()
+    for _ in range(1000):
+        assert len(history.rows(10**6)) == 1
+    assert time.process_time() - started < 1
 
 
 def test_rows_are_the_steps_from_a_step_on() -> None:
@@ -87,7 +111,7 @@ def test_loading_replaces_what_was_recorded() -> None:
 )
 def test_snapshots_are_evenly_spaced(number: int, steps: int, expected: list[int]) -> None:
     now = 0
-    film = Snapshots(lambda: torch.full((5, 2), float(now)), number=number, steps=steps)
+    film = Snapshots(lambda n: torch.full((n, 2), float(now)), number=number, size=5, steps=steps)
     kept = [0]
     for now in range(1, steps + 1):
         if film(now):
@@ -100,29 +124,33 @@ def test_snapshots_are_evenly_spaced(number: int, steps: int, expected: list[int
 def test_samples_are_drawn_only_when_they_are_kept() -> None:
     drawn = []
 
-    def draw() -> torch.Tensor:
-        drawn.append(1)
-        return torch.zeros(1)
+    def draw(n: int) -> torch.Tensor:
+        drawn.append(n)
+        return torch.zeros(n)
 
-    film = Snapshots(draw, number=2, steps=9)
-    before = len(drawn)
-    assert [film(step) for step in (1, 5, 8)] == [False] * 3 and len(drawn) == before
-    assert film(9) and len(drawn) == before + 1
+    film = Snapshots(draw, number=2, size=3, steps=9)
+    assert drawn == [3], "once for step 0"
+    assert [film(step) for step in (1, 5, 8)] == [False] * 3 and drawn == [3]
+    assert film(9) and drawn == [3, 3] and film.samples.shape == (2, 3)
+    none = Snapshots(draw, number=0, size=3, steps=9)
+    assert not none(0) and not none(9) and not none.state_dict()["samples"]
+    assert drawn == [3, 3], "none were asked for"
+    assert none.samples.shape == (0, 3)
 
 
 @pytest.mark.parametrize("number", [0, 3])
 def test_kept_snapshots_replace_those_of_the_new_start(number: int) -> None:
     now = 0.0
 
-    def draw() -> torch.Tensor:
-        return torch.full((2,), now)
+    def draw(n: int) -> torch.Tensor:
+        return torch.full((n,), now)
 
-    film = Snapshots(draw, number=number, steps=4)
+    film = Snapshots(draw, number=number, size=2, steps=4)
     for now in (1.0, 2.0):
         film(int(now))
     state = unpack(pack(film.state_dict()))
     now = 9.0
-    other = Snapshots(draw, number=number, steps=4)
+    other = Snapshots(draw, number=number, size=2, steps=4)
     other.load_state_dict(state)
     for now in (3.0, 4.0):
         other(int(now))
@@ -130,6 +158,21 @@ def test_kept_snapshots_replace_those_of_the_new_start(number: int) -> None:
     assert other.samples.shape[1:] == (2,)
 
 
-def test_a_negative_number_of_snapshots_is_refused() -> None:
-    with pytest.raises(ValueError, match="snapshots must be 0 or more, got -1"):
-        Snapshots(lambda: torch.zeros(1), number=-1, steps=3)
+@pytest.mark.parametrize(("number", "size", "steps"), [(2, 2, 4), (3, 1, 4), (3, 2, 5), (0, 2, 4)])
+def test_snapshots_of_another_kind_are_not_mixed_with_these(number, size, steps) -> None:
+    kept = Snapshots(torch.zeros, number=3, size=2, steps=4).state_dict()
+    other = Snapshots(torch.zeros, number=number, size=size, steps=steps)
+    with pytest.raises(
+        ValueError, match=r"its snapshots are \[\(2,\)\] at steps \[0, 2, 4\], those"
+    ):
+        other.load_state_dict(kept)
+    Snapshots(torch.zeros, number=3, size=2, steps=4).load_state_dict(kept)
+
+
+@pytest.mark.parametrize("number", [-1, 1.5, True])
+def test_a_bad_number_of_snapshots_is_refused(number) -> None:
+    make = inspect.unwrap(Snapshots.__init__)
+    with pytest.raises(ValueError, match=rf"snapshots must be a whole number .*; got {number}"):
+        make(object.__new__(Snapshots), torch.zeros, number=number, size=1, steps=3)
+    with pytest.raises(ValueError, match=r"snapshot_size must be a whole number .*; got 0"):
+        Snapshots(torch.zeros, number=0, size=0, steps=3)

@@ -134,6 +134,18 @@ def test_no_samples_cannot_be_judged(n: int) -> None:
         judged(DIGITS.train_images, n=n)
 
 
+def test_the_device_is_one_that_training_knows() -> None:
+    with pytest.raises(ValueError, match=r"device must be one of \['auto', 'cpu'\]; got 'gpu'"):
+        judged(DIGITS.train_images, device="gpu")
+
+
+def test_auto_is_the_device_that_training_takes(monkeypatch) -> None:
+    """Accelerate may be told of another one than torch names, by ACCELERATE_USE_CPU."""
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("meta"))
+    report = judged(DIGITS.train_images, classifier=False, device="auto", n=5)
+    assert report["samples"]["to nearest training image"] == 0
+
+
 def test_without_a_held_out_part_there_is_nothing_to_compare_with() -> None:
     data = dataclasses.replace(
         DIGITS, test_images=DIGITS.test_images[:0], test_labels=DIGITS.test_labels[:0]

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import gan, training
+from course_lib import gan, resume, training
 from course_lib.history import History, Snapshots
 from course_lib.runs import HISTORY, STATE, Run, RunError
 from course_lib.state import pack, unpack
@@ -48,7 +48,14 @@ def rows(folder: Path) -> list[dict[str, float]]:
 # --- Every source of chance ----------------------------------------------------------------------
 
 
-def chances(trainer: Trainer, *, steps: int, end_after: int | None = None) -> History:
+def chances(
+    trainer: Trainer,
+    *,
+    steps: int,
+    end_after: int | None = None,
+    examples: int = 11,
+    batch: int = 5,
+) -> History:
     """Metrics that are nothing but chance; 5 of 11 examples a batch, so 2 batches a pass."""
     calls = []
 
@@ -61,10 +68,10 @@ def chances(trainer: Trainer, *, steps: int, end_after: int | None = None) -> Hi
             "torch": torch.rand(()),
             "torch's normal": torch.randn(3).sum(),
             "noise": trainer.randn(1, 1).sum(),
-            "data": (x * torch.arange(5)).sum().float(),
+            "data": (x * torch.arange(batch)).sum().float(),
         }
 
-    return trainer.fit(step, torch.arange(11), batch_size=5, steps=steps)
+    return trainer.fit(step, torch.arange(examples), batch_size=batch, steps=steps)
 
 
 def test_random_states_come_back() -> None:
@@ -74,11 +81,11 @@ def test_random_states_come_back() -> None:
         return [random.random(), random.gauss(0, 1), np.random.normal(), float(torch.rand(()))]
 
     draw()  # both kinds of normal numbers are drawn in pairs, and half a pair is left over
-    state = training._random_state(torch.device("cpu"))
+    state = resume._random_state(torch.device("cpu"))
     expected = [draw() for _ in range(3)]
     kept = unpack(pack(state))
     scramble()
-    training._set_random_state(kept, torch.device("cpu"))
+    resume._set_random_state(kept, torch.device("cpu"))
     assert [draw() for _ in range(3)] == expected
 
 
@@ -107,7 +114,6 @@ def test_a_run_may_end_many_times(tmp_path) -> None:
 
 def test_a_finished_run_is_at_once_complete(tmp_path) -> None:
     expected = chances(trainer_in(tmp_path), steps=4)
-    trainer_in(tmp_path)._run.close()
     before = (tmp_path / STATE).read_bytes()
     again = chances(trainer_in(tmp_path), steps=4, end_after=0)
     assert dict(again) == dict(expected) and (tmp_path / STATE).read_bytes() == before
@@ -143,7 +149,7 @@ class Network(nn.Module):
         return self.layers(x).squeeze(1)
 
 
-def train(trainer: Trainer, *, steps: int = 8, end_after: int | None = None, lr: float = 1e-2):
+def train(trainer: Trainer, *, steps=8, end_after: int | None = None, lr=1e-2, frames=5):
     model = Network()
     trainer.prepare(model)
     optimiser = torch.optim.AdamW(model.parameters(), lr, fused=True)
@@ -164,7 +170,9 @@ def train(trainer: Trainer, *, steps: int = 8, end_after: int | None = None, lr:
         average.update_parameters(model)
         return metrics | {"learning_rate": torch.tensor(schedule.get_last_lr()[0])}
 
-    film = Snapshots(lambda: model.layers[-1].weight.detach().clone(), number=5, steps=8)
+    film = Snapshots(
+        lambda _: model.layers[-1].weight.detach().clone(), number=frames, size=1, steps=8
+    )
     history = trainer.fit(step, IMAGES, batch_size=8, steps=steps, snapshots=film)
     moments = [value for state in optimiser.state.values() for value in state.values()]
     tensors = [*model.state_dict().values(), *average.state_dict().values(), *moments]
@@ -264,7 +272,6 @@ def test_the_state_of_another_model_is_refused(tmp_path) -> None:
     trainer = trainer_in(tmp_path)
     trainer.prepare(nn.Linear(2, 2))
     chances(trainer, steps=1)
-    trainer._run.close()
     for other, message in (
         (nn.Linear(2, 3), r"does not fit the model: [\s\S]*size mismatch for weight"),
         (nn.Conv1d(1, 1, 1), r"is of \['Linear', 'History'\], but the training has \['Conv1d', "),
@@ -273,6 +280,102 @@ def test_the_state_of_another_model_is_refused(tmp_path) -> None:
         trainer.prepare(other)
         with pytest.raises(RunError, match=message):
             chances(trainer, steps=1)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "settings", "message"),
+    [
+        ({"seed": 1}, {}, "of a training with seed 0, now 1; ask for the same, or train in"),
+        ({"precision": "bf16"}, {}, "of a training with precision fp32, now bf16;"),
+        ({}, {"batch": 4}, "of a training with batch_size 5, now 4;"),
+        ({}, {"examples": 12}, "of a training with examples 11, now 12;"),
+        ({}, {"batch": 6, "examples": 12}, "batch_size 5, now 6; examples 11, now 12;"),
+        ({}, {"steps": 2}, "of step 3, but the training ends at 2; ask for more steps"),
+    ],
+)
+def test_what_would_not_go_on_as_the_same_training_is_refused(
+    tmp_path, trainer, settings, message: str
+) -> None:
+    chances(trainer_in(tmp_path), steps=3)
+    with pytest.raises(RunError, match=f"the saved state is .*{message}"):
+        chances(trainer_in(tmp_path, **trainer), **{"steps": 3, **settings})
+    more = chances(trainer_in(tmp_path, accumulate=5), steps=4)
+    assert dict(more) == dict(chances(trainer_in(None), steps=4))
+
+
+def test_other_snapshots_are_refused(tmp_path) -> None:
+    with pytest.raises(Ended):
+        train(trainer_in(tmp_path), end_after=3)
+    with pytest.raises(
+        RunError, match=r"does not fit the model: its snapshots are .*\[0, 2, 4, 6, 8"
+    ):
+        train(trainer_in(tmp_path), frames=3)
+    train(trainer_in(tmp_path))
+
+
+@pytest.mark.parametrize("state", [{"step": 3, "parts": []}, {"format": 1, "step": 3}, [3]])
+def test_a_state_of_another_version_is_refused(tmp_path, state) -> None:
+    chances(trainer_in(tmp_path), steps=3)
+    (tmp_path / STATE).write_bytes(pack(state))
+    with pytest.raises(RunError, match="of another version of this library; train in another"):
+        chances(trainer_in(tmp_path), steps=3)
+
+
+# --- Whose folder it is --------------------------------------------------------------------------
+
+
+def free(folder: Path) -> bool:
+    """Can another training go on in the folder?"""
+    run = Run(folder, CARD, resume=True)
+    run.open()
+    run.close()
+    return True
+
+
+def test_the_folder_is_in_use_while_the_training_goes_on_and_no_longer(tmp_path) -> None:
+    seen = []
+
+    def step(_: torch.Tensor) -> dict[str, torch.Tensor]:
+        with pytest.raises(RunError, match="in use by another process, or by an unfinished run"):
+            free(tmp_path)
+        seen.append(1)
+        return {}
+
+    trainer = trainer_in(tmp_path)
+    assert free(tmp_path), "a trainer that never trains holds nothing"
+    trainer.fit(step, torch.arange(4), batch_size=2, steps=2)
+    assert len(seen) == 2 and free(tmp_path), "the cell may be run again"
+
+
+def test_a_training_that_is_refused_leaves_no_folder(tmp_path) -> None:
+    folder = tmp_path / "run"
+    trainer = trainer_in(folder)
+    with pytest.raises(ValueError, match="preset must be one of"):
+        gan.train_gan(IMAGES, "typo", trainer=trainer)
+    with pytest.raises(ValueError, match="batch_size must be"):
+        gan.train_gan(IMAGES, "tiny", trainer=trainer_in(folder), batch_size=45)
+    assert not folder.exists()
+    gan.train_gan(IMAGES, "tiny", trainer=trainer, steps=1)
+
+
+def test_spoilt_weights_at_the_end_leave_the_folder_free(tmp_path) -> None:
+    trainer, model = trainer_in(tmp_path), nn.Linear(1, 1)
+    trainer.prepare(model)
+    chances(trainer, steps=1)
+    nn.init.constant_(model.bias, torch.nan)
+    with pytest.raises(training.TrainingDivergedError):
+        trainer.finish(model)
+    assert free(tmp_path)
+
+
+def test_a_trainer_with_a_run_trains_once(tmp_path) -> None:
+    trainer = trainer_in(tmp_path)
+    with pytest.raises(ValueError, match="batch_size"):
+        chances(trainer, steps=1, batch=99)  # which is no training
+    chances(trainer, steps=1)
+    with pytest.raises(ValueError, match="a trainer with a run trains once; make another"):
+        chances(trainer, steps=2)
+    chances(trainer_in(tmp_path), steps=2)
 
 
 # --- Interrupts ----------------------------------------------------------------------------------
@@ -304,7 +407,7 @@ def interrupted(
 def test_an_interrupt_ends_after_a_whole_step_with_its_state_saved(tmp_path, number, echo) -> None:
     """torchrun repeats at once what its processes got already: that is no second wish."""
     done = interrupted(trainer_in(tmp_path, save_steps=1000), number, echo)
-    assert 5 <= done <= 4 + training.CHECK_EVERY
+    assert done == 5, "the very step that it came in"
     run = Run(tmp_path, CARD, resume=True)
     run.open()  # the folder is free again, in this very process
     assert run.load_state()["step"] == done == len(rows(tmp_path))
@@ -336,6 +439,18 @@ def test_an_interrupt_in_the_last_step_lets_the_training_be_finished(tmp_path) -
     trainer = trainer_in(tmp_path)
     assert trainer.fit(step, torch.arange(4), batch_size=2, steps=1).steps == [1]
     assert trainer._run.load_state()["step"] == 1
+
+
+def test_the_record_goes_up_to_the_divergence_where_no_state_was_due(tmp_path) -> None:
+    def step(_: torch.Tensor) -> dict[str, torch.Tensor]:
+        calls.append(1)
+        return {"loss": torch.tensor(torch.inf if len(calls) > 9 else len(calls) / 2)}
+
+    calls: list[int] = []
+    trainer = trainer_in(tmp_path, save_steps=1000)
+    with pytest.raises(training.TrainingDivergedError, match="loss is inf at step 10"):
+        trainer.fit(step, torch.arange(4), batch_size=2, steps=90)
+    assert rows(tmp_path) == [{"step": n, "loss": n / 2} for n in range(1, 10)]
 
 
 def test_a_diverged_training_leaves_the_last_sound_state_and_the_folder_free(tmp_path) -> None:

@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from course_lib.checkpoints import load_checkpoint, read_card
 from course_lib.history import History
 from course_lib.runs import CARD, HISTORY, IDENTITY, MODEL, PREVIOUS, STATE, Run, RunError
 from course_lib.runs import read_run_card as read_card_of
-from course_lib.state import pack
+from course_lib.state import pack, unpack
 from course_lib.training import Trainer
 
 CARD_OF_RUN = {
@@ -89,8 +90,6 @@ def test_resuming_an_empty_or_new_folder_begins_a_run(tmp_path) -> None:
         ({"data": "other"}, "data is 'made up' there, 'other' was"),
         ({"data_digest": "abd"}, "data_digest is 'abc' there, 'abd' was"),
         ({"precision": "bf16"}, "precision is 'fp32' there, 'bf16' was"),
-        ({"accumulate": 2}, "accumulate is 1 there, 2 was"),
-        ({"compile": True}, "compile is False there, True was"),
         (
             {"config": {"steps": 9, "betas": (0.5, 0.9)}, "seed": 3},
             "seed is 0 there, 3 was asked for; steps is 5 there, 9 was asked for; train in",
@@ -111,7 +110,15 @@ def test_another_run_is_refused_and_each_difference_is_named(tmp_path, changes, 
 
 
 def test_every_entry_that_makes_a_run_what_it_is_was_tried_above() -> None:
-    assert {*IDENTITY} == {*CARD_OF_RUN} - {"preset", "memory"}
+    assert {*IDENTITY} == {*CARD_OF_RUN} - {"preset", "memory", "accumulate", "compile"}
+
+
+def test_what_changes_the_last_digits_only_is_no_other_run(tmp_path) -> None:
+    opened(tmp_path).close()
+    with pytest.warns(UserWarning, match="accumulate and compile not as before: .*bit-identical"):
+        opened(tmp_path, resume=True, accumulate=2, compile=True).close()
+    with pytest.warns(UserWarning, match="^compile not as before"):
+        opened(tmp_path, resume=True, compile=True).close()
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path) -> None:
@@ -204,7 +211,9 @@ def test_a_folder_in_use_is_refused_until_its_process_has_ended(tmp_path) -> Non
     command = [sys.executable, "-c", code, tmp_path / ".lock"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "locked\n"
-        with pytest.raises(RunError, match="is in use by another process; wait for its end"):
+        with pytest.raises(
+            RunError, match="is in use by another process, or by an unfinished run in"
+        ):
             opened(tmp_path, resume=True)
         process.kill()  # the system gives the lock back, whatever is left in the folder
     opened(tmp_path, resume=True).close()
@@ -272,6 +281,12 @@ def test_a_damaged_state_is_replaced_by_the_one_before_it(tmp_path, how: str) ->
     message = r"state.safetensors: it is .*; going on from the state before it, step 1"
     with pytest.warns(UserWarning, match=message):
         assert run.load_state()["step"] == 1
+    with largest_file(10), pytest.raises(RunError):
+        run.save_state({"step": 2})
+    assert run.load_state()["step"] == 1
+    run.save_state({"step": 2})
+    assert unpack((tmp_path / PREVIOUS).read_bytes())["step"] == 1, "and not the damaged one"
+    damage(tmp_path / STATE, how)
     damage(tmp_path / PREVIOUS, how)
     with pytest.raises(RunError, match=r"no saved state can be read \(.*state.safetensors: it is"):
         run.load_state()
@@ -381,9 +396,12 @@ def test_a_full_disk_is_reported_by_everything_that_writes(tmp_path) -> None:
             run.log(recorded(9), anew=True)
         with pytest.raises(RunError, match="step-000003 could not be written: File too large"):
             run.keep_samples(torch.zeros(99), 3)
-        with pytest.raises(RunError, match=f"{MODEL} could not be written: File too large"):
+        with pytest.raises(RunError, match=f"{CARD} could not be written: File too large"):
             run.finish(nn.Linear(2, 2), {})
     assert "metrics" not in read_card_of(tmp_path)
+    with largest_file(2000), pytest.raises(RunError, match=f"{MODEL} could not be written"):
+        run.finish(nn.Linear(200, 20), {})
+    assert MODEL not in names(tmp_path)
 
 
 def test_a_really_full_disk(tmp_path) -> None:
@@ -468,9 +486,62 @@ def test_a_finished_run_holds_its_model_and_is_free(tmp_path) -> None:
 
 def test_metrics_that_json_cannot_hold_are_refused_before_anything_is_written(tmp_path) -> None:
     run = opened(tmp_path)
-    with pytest.raises(ValueError, match=r"\['metrics'\]\['good'\] is nan"):
+    with pytest.raises(ValueError, match="not JSON compliant"):
         run.finish(nn.Linear(1, 1), {"good": math.nan})
-    assert names(tmp_path) == {CARD}
+    assert names(tmp_path) == {CARD} and "metrics" not in read_card_of(tmp_path)
+    opened(tmp_path, resume=True).close()  # and the folder is free
+    run.finish(nn.Linear(1, 1), {"good": None})  # which takes the lock again
+    assert names(tmp_path) == {CARD, MODEL}
+    opened(tmp_path, resume=True).close()
+
+
+def test_a_run_is_not_finished_while_another_process_uses_its_folder(tmp_path) -> None:
+    run = opened(tmp_path)
+    run.close()
+    other = opened(tmp_path, resume=True)
+    with pytest.raises(RunError, match="in use by another process"):
+        run.finish(nn.Linear(1, 1), {})
+    other.close()
+    run.finish(nn.Linear(1, 1), {})
+
+
+def test_a_run_killed_in_its_last_writes_has_a_model_only_with_its_metrics(tmp_path, monkeypatch):
+    run, real, calls = opened(tmp_path), os.replace, []
+
+    def die_at_the_second(*paths: object) -> None:
+        calls.append(paths)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        real(*paths)
+
+    monkeypatch.setattr(os, "replace", die_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        run.finish(nn.Linear(1, 1), {"good": 0.5})
+    assert names(tmp_path) == {CARD} and read_card_of(tmp_path)["metrics"] == {"good": 0.5}
+
+
+def test_another_thread_may_give_the_folder_back(tmp_path) -> None:
+    """As the garbage collector does, or a notebook that trains in a thread."""
+    run = opened(tmp_path)
+    thread = threading.Thread(target=run.close)
+    thread.start()
+    thread.join()
+    opened(tmp_path, resume=True).close()
+
+
+@pytest.mark.parametrize(("exists", "saved"), [(False, False), (True, False), (False, True)])
+def test_only_a_folder_of_its_own_without_a_state_is_discarded(tmp_path, exists, saved) -> None:
+    folder = tmp_path / "run"
+    if exists:
+        folder.mkdir()
+    run = opened(folder)
+    if saved:
+        run.save_state({"step": 1})
+    run.close()
+    Run(folder, CARD_OF_RUN).discard()
+    assert folder.exists(), "another run's folder is none of its own"
+    run.discard()
+    assert folder.exists() == (exists or saved)
 
 
 def test_the_size_of_a_state_is_about_that_of_its_tensors(tmp_path) -> None:

@@ -1,5 +1,7 @@
 """The loop: same seed, same weights; every example once a pass; a clear stop when it diverges."""
 
+import contextlib
+import functools
 import inspect
 import io
 import math
@@ -53,10 +55,12 @@ def batches(
     return seen
 
 
-def fit(*data: torch.Tensor, **options: int) -> History:
+def fit(*data: torch.Tensor, **options) -> History:
     """``fit`` below the run-time check of shapes, so that its own messages are seen."""
     trainer = Trainer(device="cpu")
     run = inspect.unwrap(type(trainer).fit)
+    check = inspect.unwrap(type(trainer)._check)
+    trainer._check = functools.partial(check, trainer)  # type: ignore[method-assign]
     settings = {"batch_size": 2, "steps": 1} | options
     return run(trainer, lambda *_: {"loss": torch.zeros(())}, *data, **settings)
 
@@ -131,6 +135,19 @@ def test_a_batch_must_be_cut_into_equal_parts() -> None:
             fit(trainer, lambda _: {}, examples(), batch_size=batch_size, steps=1)
 
 
+@pytest.mark.parametrize("normalisation", [nn.BatchNorm1d(3), nn.BatchNorm2d(3)])
+def test_batch_normalisation_needs_more_than_one_example_a_part(normalisation) -> None:
+    """On images torch would take one, and train on statistics of nothing but itself."""
+    for accumulate, batch_size, refused in ((1, 1, True), (4, 4, True), (4, 8, False)):
+        trainer = Trainer(device="cpu", accumulate=accumulate)
+        trainer.prepare(nn.Sequential(nn.Linear(3, 3), normalisation))
+        expected = pytest.raises(
+            ValueError, match=f"batch_size must be more than .*, 1 × {accumulate}, for batch norm"
+        )
+        with expected if refused else contextlib.nullcontext():
+            trainer.fit(lambda _: {}, examples(), batch_size=batch_size, steps=1)
+
+
 def test_tensors_are_shuffled_together_and_by_the_seed() -> None:
     images, labels = torch.arange(10).float()[:, None], torch.arange(10)
     seen = batches(images, labels, batch_size=5, steps=4)
@@ -193,12 +210,38 @@ def test_metrics_of_every_type_are_recorded_as_they_are() -> None:
     assert not Trainer(device="cpu").fit(lambda _: {}, examples(), batch_size=4, steps=2)
 
 
+def test_metrics_are_brought_to_the_trainers_device(monkeypatch) -> None:
+    """Such as a learning rate, which is on the CPU, beside a loss that is on a GPU."""
+    trainer, stacked = Trainer(device="cpu"), []
+
+    def stack(tensors: list[torch.Tensor]) -> torch.Tensor:
+        stacked.extend(tensor.device.type for tensor in tensors)
+        return torch.zeros(len(tensors))
+
+    def step(_: torch.Tensor) -> dict[str, torch.Tensor]:
+        trainer.device = torch.device("meta")  # in the place of a GPU
+        return {"rate": torch.ones(()), "loss": torch.ones((), device="meta")}
+
+    monkeypatch.setattr(torch, "stack", stack)
+    trainer.fit(step, examples(), batch_size=4, steps=1)
+    assert stacked == ["meta"] * 2
+
+
 def test_metrics_must_keep_their_names() -> None:
     names = iter("aab")
     with pytest.raises(ValueError, match=r"metrics \['b'\], but earlier steps returned \['a'\]"):
         Trainer(device="cpu").fit(
             lambda _: {next(names): torch.zeros(())}, examples(), batch_size=4, steps=3
         )
+
+
+def test_a_trainer_without_a_run_may_train_again() -> None:
+    trainer = Trainer(device="cpu")
+    for steps in (2, 3):
+        history = trainer.fit(
+            lambda _: {"zero": torch.zeros(())}, examples(), batch_size=4, steps=steps
+        )
+        assert len(history.steps) == steps
 
 
 def test_zero_steps_train_nothing() -> None:
@@ -261,13 +304,16 @@ def test_bad_data_is_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 41}, r"batch_size must be between 1 and .*, 40; got 41"),
+        ({"batch_size": 41}, r"batch_size must be a whole number .*between 1 and .*, 40; got 41"),
         ({"batch_size": 0}, "got 0"),
         ({"batch_size": -1}, "got -1"),
-        ({"steps": -1}, "steps must be 0 or more, got -1"),
+        ({"batch_size": 4.0}, "got 4.0"),
+        ({"batch_size": True}, "got True"),
+        ({"steps": -1}, "steps must be a whole number .*, 0 or more; got -1"),
+        ({"steps": 2.0}, "got 2.0"),
     ],
 )
-def test_counts_out_of_range_are_refused(options: dict[str, int], message: str) -> None:
+def test_counts_out_of_range_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit(examples(), **options)
 

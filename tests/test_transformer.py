@@ -416,7 +416,7 @@ def test_micro_batches_add_up_to_the_batch() -> None:
     [
         (TEXT, {"preset": "huge"}, r"preset must be one of \['tiny', .*got 'huge'"),
         (TEXT, {"step": 5}, r"unknown settings \['step'\]; .*'steps'"),
-        (TEXT, {"batch_size": 193}, "batch_size must be between 1 and .*192; got 193"),
+        (TEXT, {"batch_size": 193}, r"batch_size must be .*between 1 and .*192; got 193"),
         (TEXT, {"heads": 3}, "width must be a multiple of heads, got 16 and 3"),
         (TEXT, {"snapshots": -1}, "snapshots must be a whole number .*0 or more; got -1"),
         (TEXT, {"snapshot_size": 0}, "snapshot_size must be a whole number .*1 or more; got 0"),
@@ -433,6 +433,18 @@ def test_bad_input_is_refused(text: torch.Tensor, changes, message: str) -> None
     arguments = {"vocabulary_size": 7, "preset": "tiny", **changes}
     with pytest.raises(ValueError, match=message):
         inspect.unwrap(train_transformer)(text, **arguments)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+def test_tokens_may_be_whole_numbers_of_any_size(dtype: torch.dtype) -> None:
+    """A text of a few characters is kept in bytes."""
+    made, expected = tiny(TEXT.to(dtype)), tiny(TEXT)
+    assert torch.equal(weights(made.model), weights(expected.model))
+    bits = [transformer.bits_per_character(made.model, text) for text in (TEXT.to(dtype), TEXT)]
+    assert bits[0] == bits[1]
+    prompt = TEXT[None, :3]
+    found = transformer.generate(made.model, prompt.to(dtype), 4)
+    assert torch.equal(found, transformer.generate(made.model, prompt, 4))
 
 
 COUNTS = ("batch_size", "layers", "heads", "width", "context")
