@@ -66,6 +66,21 @@ def _stamp(*changes: tuple[str, str]) -> str:
     return _changed(_STAMP, *changes)
 
 
+_GATHER = """
+def gather(m, values, kernel, stride=1, padding=0):
+    total = 0.0
+    for i in range(len(values)):
+        j = m + padding - stride * i
+        if 0 <= j < len(kernel):
+            total += values[i] * kernel[j]
+    return total
+""".strip()
+
+
+def _gather(*changes: tuple[str, str]) -> str:
+    return _changed(_GATHER, *changes)
+
+
 _COVERAGE = """
 def coverage(n, kernel, stride, padding):
     counts = torch.zeros((n - 1) * stride + kernel, dtype=torch.int64)
@@ -333,6 +348,52 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             """),
         ),
     ],
+    "gather": [
+        ("the padding forgotten", _gather(("m + padding - stride", "m - stride"))),
+        ("the padding subtracted", _gather(("m + padding - stride", "m - padding - stride"))),
+        (
+            "stamped all the same",
+            _cell("""
+                def gather(m, values, kernel, stride=1, padding=0):
+                    strip = [0.0] * ((len(values) - 1) * stride + len(kernel))
+                    for i, value in enumerate(values):
+                        for j, weight in enumerate(kernel):
+                            strip[i * stride + j] += value * weight
+                    return strip[m + padding]
+            """),
+        ),
+        ("one weight too few", _gather(("0 <= j < len(kernel)", "0 <= j < len(kernel) - 1"))),
+        ("one weight too many", _gather(("0 <= j < len(kernel)", "0 <= j <= len(kernel)"))),
+        ("an index from the end", _gather(("0 <= j < len(kernel)", "j < len(kernel)"))),
+        ("the first weight forgotten", _gather(("0 <= j", "0 < j"))),
+        ("the stride forgotten", _gather(("stride * i", "i"))),
+        ("the kernel reversed", _gather(("kernel[j]", "kernel[-1 - j]"))),
+        (
+            "one input alone",
+            _gather(("total += values[i] * kernel[j]", "total = values[i] * kernel[j]")),
+        ),
+        (
+            "the range of the inputs without its edges",
+            _cell("""
+                def gather(m, values, kernel, stride=1, padding=0):
+                    place = m + padding
+                    first, last = math.ceil((place - len(kernel) + 1) / stride), place // stride
+                    inputs = range(first, last + 1)
+                    return sum(values[i] * kernel[place - stride * i] for i in inputs)
+            """),
+        ),
+        (
+            "the range rounded down at both ends",
+            _cell("""
+                def gather(m, values, kernel, stride=1, padding=0):
+                    place, total = m + padding, 0.0
+                    first = max((place - len(kernel) + 1) // stride, 0)
+                    for i in range(first, min(place // stride, len(values) - 1) + 1):
+                        total += values[i] * kernel[place - stride * i]
+                    return total
+            """),
+        ),
+    ],
     "coverage": [
         ("a slice that ends at minus zero", _coverage(("len(counts) - padding", "-padding"))),
         ("covered or not", _coverage(("+= 1", "= 1"))),
@@ -385,6 +446,12 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         (
             "stride must be half of the kernel",
             _contrast("math.inf if kernel < stride else 1.0 if kernel == 2 * stride else 4.0"),
+        ),
+        (
+            "every stride taken for 2",
+            _contrast(
+                "math.inf if kernel < stride else (-(-kernel // 2) / max(kernel // 2, 1)) ** 2"
+            ),
         ),
     ],
     "scores_per_image": [
@@ -469,6 +536,18 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         (
             "the new stage has the channels of its neighbour",
             _pair(
+                ("*down(4 * width, 8 * width)", "*down(4 * width, 4 * width)"),
+                (
+                    "nn.Conv2d(8 * width, 1, 4, bias=False)",
+                    "nn.Conv2d(4 * width, 1, 4, bias=False)",
+                ),
+            ),
+        ),
+        (
+            "the new stages of both players have the channels of their neighbours",
+            _pair(
+                *_SHORT_GENERATOR[:2],
+                ("*up(8 * width, 4 * width)", "*up(4 * width, 4 * width)"),
                 ("*down(4 * width, 8 * width)", "*down(4 * width, 4 * width)"),
                 (
                     "nn.Conv2d(8 * width, 1, 4, bias=False)",
@@ -802,8 +881,19 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             ),
         ),
         (
+            "the angle of the vectors, without a limit on the cosine",
+            _walk(("torch.acos((u @ v).clamp(-1, 1))", "torch.acos(start @ end)")),
+        ),
+        (
             "the angle of the vectors, not of their directions",
             _walk(("torch.acos((u @ v).clamp(-1, 1))", "torch.acos((start @ end).clamp(-1, 1))")),
+        ),
+        (
+            "the angle of the vectors, and a sine near 0 that is not looked for at half a turn",
+            _walk(
+                ("torch.acos((u @ v).clamp(-1, 1))", "torch.acos((start @ end).clamp(-1, 1))"),
+                (_CLOSE, "angle < 1e-3"),
+            ),
         ),
         (
             "the end left out",
@@ -887,6 +977,19 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
                     flipped = kernel.flip(0).reshape(1, 1, -1)
                     whole = F.conv1d(stretched, flipped, padding=len(kernel) - 1).flatten()
                     return whole[padding : len(whole) - padding]
+            """),
+        ),
+    ],
+    "gather": [
+        ("every input tried", _GATHER),
+        (
+            "in steps of the stride along the kernel",
+            _cell("""
+                def gather(m, values, kernel, stride=1, padding=0):
+                    i, j = divmod(m + padding, stride)
+                    weights = kernel[j::stride]
+                    pairs = [(i - q, w) for q, w in enumerate(weights)]
+                    return sum(values[i] * w for i, w in pairs if 0 <= i < len(values))
             """),
         ),
     ],
