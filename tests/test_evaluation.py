@@ -235,6 +235,6 @@ def test_training_the_judge_is_deterministic_and_seeded() -> None:
 
 def test_the_judge_refuses_a_negative_number_of_steps_and_takes_zero() -> None:
     pytest.importorskip("sklearn")
-    with pytest.raises(ValueError, match="steps must be a whole number .*0 or more; got -1"):
+    with pytest.raises(ValueError, match=r"steps must be a whole number .*0 or more; got -1"):
         train_reference_classifier(digits(), steps=-1)
     assert not train_reference_classifier(digits(), steps=0).training
