@@ -24,6 +24,8 @@ these shapes. ¹: one core, by the processor's time, for others were at work on 
 What did not:
 
 - torch.compile for the GAN, whose dropout it makes slow: fp32 1.31 → 1.05¹, bf16 1.81 → 1.37¹.
+- torch.compile for the DCGAN in bf16: 2.07 → 1.92; for the Transformer in bf16 on two cores it gave
+  next to nothing, 1.48 → 1.54.
 - compiling the optimiser instead of fusing it: VAE 1.52 → 1.38.
 - torch.set_float32_matmul_precision("medium"): Transformer 1.07 → 0.70, VAE 1.48 → 1.51, GAN
   1.31 → 1.39¹.
