@@ -101,6 +101,7 @@ def _files_below(folder: Path) -> tuple[list[Path], list[str]]:
 
 
 def check_form(size: int | None, channels: int) -> None:
+    """Raise ValueError unless ``size`` is None or 1 or more pixels, and ``channels`` is 1 or 3."""
     if size is not None and not is_whole(size, 1):
         raise ValueError(f"size: {size!r}; expected a whole number of pixels, such as 64")
     if channels not in (1, 3):
