@@ -72,7 +72,7 @@ def main() -> None:
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="gan, dcgan, vae or transformer.")],
+    model: Annotated[str, typer.Argument(help="gan, dcgan, autoencoder, vae or transformer.")],
     preset: Annotated[str, typer.Option(help="The settings; see `course models`.")] = "quick",
     data: Annotated[
         str | None, typer.Option(metavar="SPEC", help="A data set; see `course data`.")
@@ -157,8 +157,8 @@ def evaluate(
     """Measure a trained model, beside real held-out data and something worthless.
 
     Images: the share of samples that a classifier is sure of and the classes it finds, where the
-    data have classes, and the mean distance to the nearest training image. A VAE: the parts of the
-    ELBO of held-out images, in nats. Points: covered modes. Texts: bits a character.
+    data have classes, and the mean distance to the nearest training image. A VAE: ELBO and IWAE
+    bound of held-out images, in nats. Points: covered modes. Texts: bits a character.
 
     \b
     Example: course evaluate runs/gan-mnist5k-quick-seed0

@@ -301,7 +301,7 @@ def load(
             a folder of images, or a text file. (A folder that is called like a built-in data set:
             "./digits".)
         size: Height and width of the images; needed for a folder of images.
-        channels: 1 or 3; None: as they are, and 3 for a folder or the hub.
+        channels: 1 or 3; None: as they are, and 3 for a folder.
 
     Raises:
         ValueError: There is no such data set, or it does not come in this size or with these

@@ -114,8 +114,14 @@ class Engine:
 
         All processes together draw what one process would draw for the whole batch.
         """
-        size = (n * self.processes, *shape)
-        noise = torch.randn(size, generator=self._noise, device=self.device)
+        return self._draw(torch.randn, n, shape)
+
+    def rand(self, n: int, *shape: int) -> Tensor:
+        """Numbers ``(n, *shape)``, uniform in [0, 1), shared among processes like ``randn``."""
+        return self._draw(torch.rand, n, shape)
+
+    def _draw(self, source: Callable[..., Tensor], n: int, shape: tuple[int, ...]) -> Tensor:
+        noise = source((n * self.processes, *shape), generator=self._noise, device=self.device)
         return noise[self.rank * n : (self.rank + 1) * n]
 
     # --- One gradient step -----------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from course_lib import datasets, dcgan, gan, presets, transformer, vae
+from course_lib import autoencoder, datasets, dcgan, gan, presets, transformer, vae
 from course_lib.checkpoints import CheckpointError, load_checkpoint, read_card
 from course_lib.datasets import ImageData, PointData, TextData
 from course_lib.files import tensors_digest
@@ -48,7 +48,7 @@ class Family:
             a process has a share of each batch, and computes its losses part by part.
         default_data: the data set that a preset is meant for; "" stands for the presets not named.
         text: learns from one text instead of separate samples.
-        prepare: (config, images) -> the images as the model takes them.
+        prepare: (config, training images, held-out images) -> both as the model takes them.
     """
 
     title: str
@@ -59,7 +59,7 @@ class Family:
     losses: Callable[[Any, Networks, int, int, Sequence[int]], Losses]
     default_data: Mapping[str, str]
     text: bool = False
-    prepare: Callable[[Any, Tensor], Tensor] = lambda config, images: images
+    prepare: Callable[[Any, Tensor, Tensor], tuple[Tensor, Tensor]] = lambda config, *images: images
 
     def configure(self, preset: str, changes: Mapping[str, object]) -> Any:
         """The settings of a run; a ValueError names what is wrong."""
@@ -90,16 +90,33 @@ def _pair_losses(
     return [of_discriminator, of_generator]
 
 
+def _autoencoder_losses(
+    config: autoencoder.Config, networks: Networks, share: int, part: int, shape: Sequence[int]
+) -> Losses:
+    x, corrupted = (torch.zeros(share, *shape)[:part] for _ in range(2))
+    return [lambda: autoencoder.squared_error(networks[0], x, corrupted)]
+
+
 def _vae_losses(
     config: vae.Config, networks: Networks, share: int, part: int, shape: Sequence[int]
 ) -> Losses:
     x, noise = torch.zeros(share, *shape)[:part], torch.zeros(share, config.latent_dim)[:part]
-    return [lambda: -vae.elbo(networks[0], x, noise).elbo]
+    labels = torch.zeros(share, dtype=torch.long)[:part] if config.classes else None
+
+    def negative_elbo() -> Tensor:
+        log_likelihood, kl = networks[0](x, noise, labels)
+        return (kl - log_likelihood).mean()
+
+    return [negative_elbo]
 
 
-def _black_or_white(config: vae.Config, images: Tensor) -> Tensor:
+def _black_or_white(config: vae.Config, train: Tensor, held_out: Tensor) -> tuple[Tensor, Tensor]:
     # On grey pixels the Bernoulli likelihood is none, and its ELBO no bound of anything.
-    return torch.where(images > 0, 1.0, -1.0) if config.likelihood == "bernoulli" else images
+    if config.likelihood != "bernoulli":
+        return train, held_out
+    if config.dynamic_binarisation:  # the training draws its own, anew in every step
+        return train, vae.binarise(held_out)
+    return torch.where(train > 0, 1.0, -1.0), torch.where(held_out > 0, 1.0, -1.0)
 
 
 def _text_losses(
@@ -127,6 +144,15 @@ FAMILIES = {
         build=dcgan.build,
         losses=_pair_losses,
         default_data={"": "mnist5k", "glyphs": "glyphs", "faces": "faces", "full": "glyphs"},
+    ),
+    "autoencoder": Family(
+        title="plain or denoising autoencoder",
+        presets=autoencoder.PRESETS,
+        train=autoencoder.train_autoencoder,
+        sample=autoencoder.sample,
+        build=lambda config, shape: (autoencoder.build(config, shape),),
+        losses=_autoencoder_losses,
+        default_data={"": "mnist5k"},
     ),
     "vae": Family(
         title="variational autoencoder",
@@ -202,7 +228,7 @@ def data_for(family: Family, config: Any, spec: str) -> Data:
             "add more of the same"
         )
     if isinstance(data, ImageData):
-        train, test = (family.prepare(config, images) for images in halves(data))
+        train, test = family.prepare(config, *halves(data))
         return replace(data, train_images=train, test_images=test)
     return data
 
@@ -227,6 +253,26 @@ def arguments(data: Data) -> tuple[Any, ...]:
     """What a ``train_…`` function takes before the preset."""
     train, _ = halves(data)
     return (train, len(data.vocabulary)) if isinstance(data, TextData) else (train,)
+
+
+def labels_for(config: Any, data: Data, *, held_out: bool = False) -> dict[str, Tensor]:
+    """The labels as an argument by name, for a model that is conditional on them; else nothing.
+
+    Raises:
+        ValueError: the data have another number of classes than the model.
+    """
+    classes = getattr(config, "classes", 0)
+    if not classes:
+        return {}
+    known = len(data.classes) if isinstance(data, ImageData) else 0
+    if known != classes:
+        raise ValueError(
+            f"--set classes=… must be {known}, the number of classes of {data.name}; got {classes}"
+            if known
+            else f"--set classes={classes} needs images with classes; got {data!r}"
+        )
+    assert isinstance(data, ImageData)
+    return {"labels": data.test_labels if held_out else data.train_labels}
 
 
 def describe(family: str, preset: str, config: Any, data: Data, spec: str) -> dict[str, Any]:

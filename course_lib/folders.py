@@ -7,7 +7,7 @@ cannot be read is named, never dropped in silence.
 import io
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, Literal
@@ -157,12 +157,13 @@ def scaled(pixels: Tensor) -> Tensor:
 def read_images(
     sources: Iterable[tuple[str, Path | bytes | None]],
     size: int | None,
-    channels: int,
+    channels: int | None,
     problems: list[str],
 ) -> tuple[list[int], Tensor]:
     """Indices of the images that could be read, and their bytes (n, channels, height, width).
 
-    A line for each of the others is added to ``problems``.
+    Without ``channels`` they have 1 if all are grey, else 3. A line for each of the others is added
+    to ``problems``.
     """
     try:
         from PIL import Image
@@ -192,13 +193,23 @@ def read_images(
                 else:
                     kept.append(i)
                     images.append(found)
-    shapes = {tuple(image.shape) for image in images}
-    if len(shapes) > 1:
-        raise ValueError(f"size: None, but the images have {len(shapes)} sizes; give one, as 64")
-    return kept, torch.stack(images) if images else torch.empty(0, channels, 1, 1)
+    sizes = {tuple(image.shape[1:]) for image in images}
+    if len(sizes) > 1:
+        raise ValueError(f"size: None, but the images have {len(sizes)} sizes; give one, as 64")
+    if not images:
+        return kept, torch.empty(0, channels or 3, 1, 1)
+    return kept, torch.stack(as_many_channels(images))
 
 
-def _read(content: Path | bytes | None, size: int | None, channels: int) -> UInt8[Tensor, "c h w"]:
+def as_many_channels(images: Sequence[Tensor]) -> list[Tensor]:
+    """Images or batches (…, channels, height, width): grey ones as RGB if one of them is RGB."""
+    most = max(image.shape[-3] for image in images)
+    return [image.expand(*image.shape[:-3], most, *image.shape[-2:]) for image in images]
+
+
+def _read(
+    content: Path | bytes | None, size: int | None, channels: int | None
+) -> UInt8[Tensor, "c h w"]:
     from PIL import Image, ImageOps
 
     if content is None:
@@ -209,6 +220,8 @@ def _read(content: Path | bytes | None, size: int | None, channels: int) -> UInt
             file.draft(None, (2 * size, 2 * size))  # a large JPEG need not be decoded in full
         image = ImageOps.exif_transpose(file)
     image = _eight_bits(image)
+    if channels is None:
+        channels = 1 if image.mode in ("1", "L", "LA", "La") else 3
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -12,13 +12,23 @@ import torch
 from torch import Tensor
 
 from course_lib.data_types import ImageData, TextData
-from course_lib.folders import check_form, hold_out, read_images, report_problems, scaled
+from course_lib.folders import (
+    as_many_channels,
+    check_form,
+    hold_out,
+    read_images,
+    report_problems,
+    scaled,
+)
 
 __all__ = ["hub"]
 
 
 def hub(
-    name: str, size: int | None = None, channels: int = 3, configuration: str | None = None
+    name: str,
+    size: int | None = None,
+    channels: int | None = None,
+    configuration: str | None = None,
 ) -> ImageData | TextData:
     """A data set of the Hugging Face hub, or a folder that its library ``datasets`` can read.
 
@@ -30,7 +40,7 @@ def hub(
     Args:
         name: Such as "owner/name", or the path of a folder.
         size: Height and width in pixels; None: the images have one size, which is kept.
-        channels: 3 for RGB, 1 for grey; of images only.
+        channels: 3 for RGB, 1 for grey; None: 1 if all images are grey, else 3. Of images only.
         configuration: Where a data set has several.
 
     Raises:
@@ -38,7 +48,7 @@ def hub(
         ConnectionError: The hub cannot be reached, and no copy is in the cache.
         ImportError: ``datasets`` is not installed.
     """
-    check_form(size, channels)
+    check_form(size, 3 if channels is None else channels)
     if not name:
         raise ValueError("name: is empty; expected such as 'owner/name', or the path of a folder")
     try:
@@ -70,7 +80,8 @@ def hub(
             tensors = hold_out(pixels, labels)
         else:
             _, test_pixels, test_labels = _hub_images(test, size, channels, f"name: {name!r}, test")
-            tensors = (scaled(pixels), labels, scaled(test_pixels), test_labels)
+            both = as_many_channels([pixels, test_pixels])
+            tensors = (scaled(both[0]), labels, scaled(both[1]), test_labels)
         return ImageData(title, *tensors, classes, source, licence)
     if size is not None:
         raise ValueError(f"size: {size} given, but {name!r} has no images; expected None")
@@ -79,7 +90,7 @@ def hub(
 
 
 def _hub_images(
-    part: Any, size: int | None, channels: int, where: str
+    part: Any, size: int | None, channels: int | None, where: str
 ) -> tuple[tuple[str, ...], Tensor, Tensor]:
     """Classes, bytes and labels of a part that has a column of images."""
     import datasets

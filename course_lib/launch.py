@@ -135,6 +135,7 @@ def launch(request: Request) -> None:
     try:
         trained = family.train(
             *(*families.arguments(data), request.preset),
+            **families.labels_for(config, data),
             trainer=trainer,
             snapshots=SNAPSHOTS,
             snapshot_size=TEXTS if family.text else IMAGES if len(shape) == 3 else POINTS,

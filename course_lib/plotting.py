@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -23,7 +23,13 @@ from torch import Tensor
 
 from course_lib.player import png_small, rasterise
 
-COLOURS = {"data": "#0072B2", "model": "#D55E00", "discriminator": "#009E73", "latent": "#CC79A7"}
+COLOURS = {
+    "data": "#0072B2",
+    "model": "#D55E00",
+    "discriminator": "#009E73",
+    "latent": "#CC79A7",
+    "prior": "#999999",
+}
 _FURTHER_COLOURS = ("#0072B2", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 
 DPI = 110
@@ -359,6 +365,108 @@ def densities_1d(
         axes.legend(
             handles=lines, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2
         )
+    return figure
+
+
+def densities_and_bars(
+    z: Float[Tensor, " points"],
+    curves: Mapping[str, tuple[Float[Tensor, " points"], str]],
+    stacks: Sequence[Mapping[str, tuple[float | Tensor, str]]],
+    *,
+    top: float | int,
+    bar_top: float | int,
+) -> Figure:
+    """Draws densities of a code and, beside them, numbers as stacked bars.
+
+    Args:
+        z: where the densities are given.
+        curves: label -> (density at z, role); the role is a key of COLOURS.
+        stacks: a bar each, from below: label -> (height, role). Heights are 0 or more.
+        top: upper end of the density axis; fixed, so that pictures can be compared.
+        bar_top: that of the bars.
+
+    Raises:
+        ValueError: an unknown role, values of another shape than z, or a height that is negative
+            or not finite.
+    """
+    roles = [role for _, role in curves.values()]
+    roles += [role for stack in stacks for _, role in stack.values()]
+    if unknown := [role for role in roles if role not in COLOURS]:
+        raise ValueError(f"role {unknown[0]!r} unknown; choose from {list(COLOURS)}")
+    with course_style():
+        # Fixed margins, as in densities_1d.
+        figure = CourseFigure(figsize=(WIDTH, 3.7), dpi=DPI)
+        left = figure.add_axes((0.115, 0.15, 0.42, 0.58))
+        right = figure.add_axes((0.6, 0.15, 0.36, 0.58))
+        for label, (values, role) in curves.items():
+            if values.shape != z.shape:
+                raise ValueError(
+                    f"curves[{label!r}] has shape {tuple(values.shape)}, expected that of z, "
+                    f"{tuple(z.shape)}"
+                )
+            left.plot(z.numpy(), values.numpy(), color=COLOURS[role], label=label)
+        left.set(xlim=(float(z[0]), float(z[-1])), ylim=(0, top), xlabel="$z$", ylabel="density")
+        left.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, columnspacing=1)
+        for place, stack in enumerate(stacks):
+            bottom = 0.0
+            for label, (height, role) in stack.items():
+                height = float(height)
+                if not -1e-9 <= height < math.inf:
+                    raise ValueError(f"{label!r} has the height {height}, expected 0 or more")
+                name = f"{label}  {height:.2f}"
+                right.bar(place, height, 0.7, bottom, color=COLOURS[role], label=name)
+                bottom += height
+            right.annotate(f"{bottom:.2f}", (place, bottom), ha="center", va="bottom", fontsize=12)
+        right.set(xlim=(-0.5, len(stacks) - 0.5), ylim=(0, bar_top), xticks=[], yticks=[])
+        right.spines["left"].set_visible(False)
+        right.legend(loc="lower left", bbox_to_anchor=(-0.12, 1), labelspacing=0.2)
+    return figure
+
+
+def latent_map(
+    codes: Float[Tensor, "n 2"],
+    labels: Int[Tensor, " n"],
+    place: tuple[float, float],
+    image: Float[Tensor, "channels height width"],
+    *,
+    limit: float | int = 3,
+) -> Figure:
+    """Draws a map of two-dimensional codes with a marker, and the image that belongs to the marker.
+
+    Args:
+        codes: one dot each.
+        labels: class of each code, 0 … 9, which is its colour.
+        place: where the marker is.
+        image: in [-1, 1]; what the place is decoded to.
+        limit: the map shows -limit … limit in both directions.
+
+    Raises:
+        ValueError: wrong shapes, a label out of range, or values that are not finite.
+    """
+    if codes.ndim != 2 or codes.shape[1] != 2 or labels.shape != codes.shape[:1]:
+        raise ValueError(
+            f"codes and labels must have the shapes (n, 2) and (n,), got {tuple(codes.shape)} and "
+            f"{tuple(labels.shape)}"
+        )
+    _check_finite(codes, "codes")
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) <= 9:
+        raise ValueError(f"labels must lie in 0 … 9, got {int(labels.min())} … {int(labels.max())}")
+    check_images(image[None], "image")
+    with course_style():
+        # Fixed margins, as in densities_1d.
+        figure = CourseFigure(figsize=(WIDTH, 3.3), dpi=DPI)
+        left = figure.add_axes((0.1, 0.16, 0.47, 0.8))
+        right = figure.add_axes((0.66, 0.22, 0.32, 0.6))
+        colours = mpl.colormaps["tab10"](labels.numpy())
+        for digit in labels.unique().tolist():
+            x, y = codes[labels == digit].median(0).values.clamp(-limit, limit).tolist()
+            left.annotate(str(digit), (x, y), fontsize=13, fontweight="bold", ha="center")
+        left.scatter(codes[:, 0], codes[:, 1], s=9, c=colours, alpha=0.6, linewidths=0)
+        left.plot(*place, "k+", markersize=14, markeredgewidth=2.5)
+        left.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel="$z_1$", ylabel="$z_2$")
+        pixels = tile(image[None], 1, 1, 0)
+        right.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        right.set_axis_off()
     return figure
 
 

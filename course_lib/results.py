@@ -33,6 +33,7 @@ Report = dict[str, dict[str, float | int]]  # row -> column -> number
 
 LARGEST_PICTURE = 120_000  # bytes, of a picture in the record: it goes into a notebook
 MOST_ROWS = 500  # of a recorded history
+IWAE_SAMPLES = 100  # codes for each held-out image
 CHARACTERS_A_SAMPLE = 100  # held-out characters read for each sample that is asked for
 
 # --- Numbers -------------------------------------------------------------------------------------
@@ -54,13 +55,14 @@ def evaluate(
     Images with classes: the share that a classifier is sure of and the classes it finds, see
     :func:`course_lib.evaluation.judge`. Images: the mean distance to the nearest training image,
     Euclidean, of pixels in [-1, 1]; samples that are much nearer than held-out images are copies.
-    A VAE: the parts of the ELBO of held-out images, in nats. Points: the modes that are covered. A
-    text: bits a character, beside those of the frequencies of characters alone.
+    A VAE: the ELBO of held-out images with its parts, and the tighter IWAE bound with
+    ``IWAE_SAMPLES`` codes, in nats. Points: the modes that are covered. A text: bits a character,
+    beside those of the frequencies of characters alone.
 
     Args:
         n: samples to draw; at most so many held-out examples are used too, and 100 characters of
             the held-out text for each.
-        seed: of the samples and of the classifier.
+        seed: of the samples, the classifier and the noise of the bounds.
         device: "auto" or "cpu".
         classifier: whether to train the classifier, which takes most of the time.
 
@@ -103,10 +105,14 @@ def evaluate(
         report[name]["to nearest training image"] = float(nearest(images, train).mean())
     if isinstance(model, vae.VAE):
         noise = torch.randn(len(held_out), config.latent_dim, generator=stream)
+        given = {k: v[:n] for k, v in families.labels_for(config, data, held_out=True).items()}
+        on_device = {name: labels.to(place) for name, labels in given.items()}
         with torch.no_grad():
-            bound = vae.elbo(model, held_out.to(place), noise.to(place))
+            bound = vae.elbo(model, held_out.to(place), noise.to(place), **on_device)
         for name, title in {"elbo": "ELBO", "reconstruction": "reconstruction", "kl": "KL"}.items():
             report["held out"][title] = float(getattr(bound, name))
+        tighter = vae.iwae_bound(model, held_out, IWAE_SAMPLES, **given, seed=seed)
+        report["held out"][f"IWAE-{IWAE_SAMPLES}"] = float(tighter.mean())
     return report
 
 

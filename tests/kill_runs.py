@@ -65,8 +65,17 @@ def train_dcgan(trainer: Trainer):
 
 
 def train_vae(trainer: Trainer):
+    """Two kinds of noise, a learning rate and a weight that change, a moving average."""
     return vae.train_vae(
-        *(IMAGES, "tiny"), trainer=trainer, steps=200, snapshots=3, snapshot_size=4
+        *(IMAGES, "tiny"),
+        trainer=trainer,
+        steps=200,
+        dynamic_binarisation=True,
+        warm_up_steps=100,
+        schedule="cosine",
+        average_decay=0.9,
+        snapshots=3,
+        snapshot_size=4,
     )
 
 

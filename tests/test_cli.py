@@ -23,6 +23,7 @@ TEXT = "tell me, o muse, of that ingenious hero who travelled far and wide. "
 TINY = {
     "gan": ["--data", "digits"],
     "dcgan": ["--data", "IMAGES"],  # without classes, so that no classifier is trained
+    "autoencoder": ["--data", "digits"],
     "vae": ["--data", "digits"],
     "transformer": ["--data", "TEXT"],
 }

@@ -62,6 +62,27 @@ def test_noise_is_standard_normal_and_a_stream_of_its_own() -> None:
     assert not torch.equal(noise, first.randn(4000, 2, 3))
 
 
+def test_uniform_noise_is_uniform_and_of_the_same_stream() -> None:
+    first, second = engine(seed=4), engine(seed=4)
+    before = torch.get_rng_state()
+    noise = first.rand(4000, 2, 3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert noise.shape == (4000, 2, 3) and noise.min() >= 0 and noise.max() < 1
+    assert abs(noise.mean() - 0.5) < 0.008 and abs(noise.var() - 1 / 12) < 0.003
+    assert torch.equal(noise, second.rand(4000, 2, 3))
+    assert torch.equal(first.randn(1, 1), second.randn(1, 1)), "it moves the stream on"
+    assert not torch.equal(noise, first.rand(4000, 2, 3))
+
+
+@pytest.mark.parametrize("kind", ["rand", "randn"])
+def test_processes_share_the_noise_of_the_batch(kind: str) -> None:
+    whole = getattr(engine(seed=4), kind)(6, 5)
+    for rank in (0, 1):
+        one = engine(seed=4)
+        one.processes, one.rank = 2, rank
+        assert torch.equal(getattr(one, kind)(3, 5), whole[3 * rank : 3 * rank + 3])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -6,9 +6,10 @@ import weakref
 
 import pytest
 import torch
+from PIL import Image
 from torch.autograd.graph import saved_tensors_hooks
 
-from course_lib import datasets, dcgan, engine, families, gan, memory
+from course_lib import datasets, dcgan, engine, families, gan, memory, vae
 from course_lib.checkpoints import CheckpointError, save_checkpoint
 from course_lib.data_types import ImageData, PointData, TextData
 from course_lib.families import FAMILIES, Family
@@ -66,7 +67,10 @@ def test_every_family_has_the_presets_that_the_course_promises(name: str) -> Non
 
 @pytest.mark.parametrize(
     ("typed", "hint"),
-    [("gna", "'gan'"), ("GAN", "'gan'"), ("dc-gan", "'dcgan'"), ("transfomer", "'transformer'")],
+    [
+        *(("gna", "'gan'"), ("GAN", "'gan'"), ("dc-gan", "'dcgan'")),
+        *(("autoencodr", "'autoencoder'"), ("transfomer", "'transformer'")),
+    ],
 )
 def test_a_mistyped_model_is_recognised(typed: str, hint: str) -> None:
     with pytest.raises(ValueError, match=f"got '{typed}'; did you mean {hint}"):
@@ -96,6 +100,63 @@ def test_a_bernoulli_likelihood_gets_black_and_white_images_and_a_gaussian_grey_
     grey = families.data_for(family, gaussian, "digits")
     assert torch.equal(grey.train_images, IMAGES.train_images)
     assert torch.equal(binary.train_images > 0, grey.train_images > 0)
+
+
+def test_what_is_binarised_anew_in_each_step_stays_grey_and_the_held_out_part_is_drawn_once() -> (
+    None
+):
+    family = FAMILIES["vae"]
+    config = family.configure("tiny", {"dynamic_binarisation": True})
+    data, again = (families.data_for(family, config, "digits") for _ in range(2))
+    assert torch.equal(data.train_images, IMAGES.train_images)
+    assert torch.equal(data.test_images, vae.binarise(IMAGES.test_images, seed=0))
+    assert torch.equal(data.test_images, again.test_images)
+    thresholded = torch.where(IMAGES.test_images > 0, 1.0, -1.0)
+    assert not torch.equal(data.test_images, thresholded)
+
+
+def test_a_grey_data_set_of_the_hub_gets_the_published_vae(tmp_path, monkeypatch) -> None:
+    """784-200-200-50 and back, as for MNIST; with RGB it would have 2,352 inputs."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    for part in ("train", "test"):
+        folder = tmp_path / "digits" / part / "zero"
+        folder.mkdir(parents=True)
+        for i in range(2):
+            Image.new("L", (28, 28), 50 * i).save(folder / f"{i}.png")
+    family = FAMILIES["vae"]
+    config = family.presets["full"]
+    data = families.data_for(family, config, f"hub:{tmp_path / 'digits'}")
+    assert data.train_images.shape == data.test_images.shape == (2, 1, 28, 28)
+    encoder = 784 * 200 + 200 + 200 * 200 + 200 + 200 * 100 + 100
+    decoder = 50 * 200 + 200 + 200 * 200 + 200 + 200 * 784 + 784
+    found = families.parameters(family, config, data.train_images.shape[1:])
+    assert found == f"VAE {encoder + decoder:,}"
+
+
+def test_a_conditional_model_gets_the_labels_of_its_data() -> None:
+    family = FAMILIES["vae"]
+    config = family.configure("tiny", {"classes": 10})
+    given = families.labels_for(config, IMAGES)
+    assert torch.equal(given["labels"], IMAGES.train_labels)
+    held_out = families.labels_for(config, IMAGES, held_out=True)
+    assert torch.equal(held_out["labels"], IMAGES.test_labels)
+    assert families.labels_for(family.presets["tiny"], IMAGES) == {}
+    with pytest.raises(ValueError, match=r"classes=… must be 10, .*; got 9"):
+        families.labels_for(family.configure("tiny", {"classes": 9}), IMAGES)
+    with pytest.raises(ValueError, match=r"classes=10 needs images with classes; got Point"):
+        families.labels_for(config, datasets.gaussian_ring())
+
+
+def test_a_conditional_model_and_its_average_come_back_from_a_file(tmp_path) -> None:
+    family = FAMILIES["vae"]
+    changes = {"classes": 10, "average_decay": 0.9}
+    given = families.labels_for(family.configure("tiny", changes), IMAGES)
+    result = trained("vae", steps=2, **given, **changes)
+    saved(tmp_path, "vae", result.config, result.model, families.shape_of(IMAGES))
+    (tmp_path / "card.json").write_text('{"family": "x"}')
+    model, _ = families.load_model(tmp_path)
+    assert torch.equal(family.sample(model, 12, seed=5), family.sample(result.model, 12, seed=5))
+    assert families.memory(family, result.config, [1, 8, 8]).average > 0
 
 
 def test_a_preset_of_another_image_size_says_which_setting_to_change() -> None:

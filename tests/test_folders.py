@@ -382,10 +382,32 @@ def test_hub_without_a_size_keeps_the_one_that_all_have(tmp_path):
     for i in range(3):
         grey(i, (12, 10)).save(tmp_path / f"{i}.png")
     data = hub(str(tmp_path))
-    assert data.train_images.shape == (3, 3, 10, 12) and data.classes == ("image",)
+    assert data.train_images.shape == (3, 1, 10, 12) and data.classes == ("image",)
     grey(4, (13, 10)).save(tmp_path / "4.png")
     with pytest.raises(ValueError, match=r"^size: None, but the images have 2 sizes"):
         hub(str(tmp_path))
+
+
+@pytest.mark.parametrize("colourful", [None, "train", "test"])
+def test_hub_has_one_channel_where_all_images_are_grey(tmp_path, colourful):
+    """As MNIST; a single image in colour, in whichever part, makes three of both parts."""
+    kinds = {"a": grey(10), "b": grey(0, mode="1"), "c": Image.new("LA", (12, 12), (30, 255))}
+    kinds["d"] = Image.fromarray(np.full((12, 12), 40 * 257, np.uint16))
+    for part in ("train", "test"):
+        folder = tmp_path / part / "pictures"
+        folder.mkdir(parents=True)
+        for name, image in kinds.items():
+            image.save(folder / f"{name}.png")
+        if part == colourful:
+            grey(GREEN, mode="RGB").save(folder / "e.png")
+    data = hub(str(tmp_path))
+    for part, images in (("train", data.train_images), ("test", data.test_images)):
+        assert images.shape[1:] == ((3 if colourful else 1), 12, 12)
+        assert (values(images)[:4] == torch.tensor([10, 0, 30, 40])[:, None, None, None]).all()
+        if part == colourful:
+            assert values(images)[4, :, 0, 0].tolist() == list(GREEN)
+    for channels in (1, 3):
+        assert hub(str(tmp_path), channels=channels).test_images.shape[1] == channels
 
 
 def test_hub_reads_text(tmp_path):

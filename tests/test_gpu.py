@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import dcgan, gan, transformer, vae
+from course_lib import autoencoder, dcgan, gan, transformer, vae
 from course_lib.evaluation import train_reference_classifier
 from course_lib.runs import Run
 from course_lib.training import Trainer
@@ -17,12 +17,21 @@ pytestmark = [
 IMAGES = torch.rand(48, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
 TEXT = torch.randint(0, 9, (2000,), generator=torch.Generator().manual_seed(0))
 
+CHANCE_AND_STATE = {
+    **{"dynamic_binarisation": True, "augment": True, "average_decay": 0.9},
+    **{"warm_up_steps": 5, "schedule": "cosine", "network": "convolutional", "hidden": (4, 8)},
+}
+
 
 def train(family: str, trainer: Trainer):
     if family == "transformer":
         return transformer.train_transformer(TEXT, 9, "tiny", trainer=trainer)
-    changes = {"dropout": 0.3, "batch_norm": True, "average_decay": 0.9} if family == "gan" else {}
-    function = {"gan": gan.train_gan, "dcgan": dcgan.train_dcgan, "vae": vae.train_vae}[family]
+    function, changes = {
+        "gan": (gan.train_gan, {"dropout": 0.3, "batch_norm": True, "average_decay": 0.9}),
+        "dcgan": (dcgan.train_dcgan, {}),
+        "autoencoder": (autoencoder.train_autoencoder, {"masking": 0.25}),
+        "vae": (vae.train_vae, CHANCE_AND_STATE),
+    }[family]
     return function(IMAGES, "tiny", trainer=trainer, snapshots=3, snapshot_size=4, **changes)
 
 
@@ -30,7 +39,7 @@ def weights(made) -> torch.Tensor:
     return nn.utils.parameters_to_vector(made.model.parameters())
 
 
-FAMILIES = ["gan", "dcgan", "vae", "transformer"]
+FAMILIES = ["gan", "dcgan", "autoencoder", "vae", "transformer"]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])

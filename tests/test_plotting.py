@@ -60,11 +60,29 @@ def example(name: str) -> Figure:
         "densities_1d": lambda: plotting.densities_1d(
             x, {"data": (density, "data"), "D": (density, "discriminator")}, top=0.5
         ),
+        "densities_and_bars": lambda: plotting.densities_and_bars(
+            x,
+            {"p(z)": (density, "prior"), "q(z|x)": (density, "latent")},
+            [
+                {"bound": (3.0, "model"), "gap": (torch.tensor(2.0), "latent")},
+                {"kl": (5.0, "data")},
+            ],
+            **{"top": 1, "bar_top": 8},
+        ),
+        "latent_map": lambda: plotting.latent_map(
+            ring(40), torch.arange(40) % 10, (1.0, -2.0), noise(1, 28, 28)
+        ),
     }
     return drawn[name]()
 
 
-@pytest.mark.parametrize("name", ["image_grid", "loss_curves", "density_field", "densities_1d"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("image_grid", "loss_curves", "density_field", "densities_1d"),
+        *("densities_and_bars", "latent_map"),
+    ],
+)
 def test_figures_are_light_and_unknown_to_pyplot(name: str) -> None:
     before = plt.get_fignums()
     figure = example(name)
@@ -241,3 +259,97 @@ def test_a_discriminator_that_is_nowhere_defined_leaves_a_gap() -> None:
         figure = plotting.densities_1d(x, {"D": (values, "discriminator")}, top=1)
         drawn = torch.tensor(figure.axes[1].lines[0].get_ydata())
         assert torch.equal(drawn.isnan(), values.isnan()) and len(figure._repr_png_())
+
+
+def bars(*stacks, top: float = 8) -> Figure:
+    z = torch.linspace(-3, 3, 50)
+    return plotting.densities_and_bars(z, {"p(z)": (z**2, "prior")}, stacks, top=9, bar_top=top)
+
+
+def test_bars_stand_on_each_other_and_equal_totals_are_equally_high() -> None:
+    figure = bars(
+        {"a": (3.0, "model"), "b": (torch.tensor(2.0), "latent")},
+        {"c": (1.0, "data"), "d": (4.0, "model")},
+    )
+    right = figure.axes[1]
+    spans = [(bar.get_y(), bar.get_y() + bar.get_height()) for bar in right.patches]
+    assert spans == [(0, 3), (3, 5), (0, 1), (1, 5)] and right.get_ylim() == (0, 8)
+    centres = [bar.get_x() + bar.get_width() / 2 for bar in right.patches]
+    assert centres == pytest.approx([0, 0, 1, 1])
+    colours = [to_hex(bar.get_facecolor()).upper() for bar in right.patches]
+    assert colours == [plotting.COLOURS[role] for role in ("model", "latent", "data", "model")]
+    assert [(text.get_text(), text.xy) for text in right.texts] == [
+        ("5.00", (0, 5)),
+        ("5.00", (1, 5)),
+    ]
+    named = [text.get_text() for text in right.get_legend().get_texts()]
+    assert named == ["a  3.00", "b  2.00", "c  1.00", "d  4.00"]
+
+
+def test_densities_beside_bars_are_those_given() -> None:
+    (line,) = bars({"a": (1.0, "data")}).axes[0].lines
+    z = torch.linspace(-3, 3, 50)
+    assert line.get_xdata().tolist() == z.tolist() and line.get_ydata().tolist() == (z**2).tolist()
+    assert to_hex(line.get_color()).upper() == plotting.COLOURS["prior"]
+    assert bars({"a": (1.0, "data")}).axes[0].get_xlim() == (-3, 3) and bars(
+        {"a": (1.0, "data")}
+    ).axes[0].get_ylim() == (0, 9)
+
+
+def test_densities_and_bars_refuse_bad_input() -> None:
+    z, tops = torch.linspace(0, 1, 5), {"top": 1, "bar_top": 1}
+    curves, call = {"a": (z, "data")}, plotting.densities_and_bars
+    refuses(call, "role 'truth' unknown", z, {"a": (z, "truth")}, [], **tops)
+    refuses(call, "role 'truth' unknown", z, curves, [{"a": (1.0, "truth")}], **tops)
+    short = {"a": (z[1:], "data")}
+    refuses(call, r"\['a'\] has shape \(4,\), expected .*\(5,\)", z, short, [], **tops)
+    for height in (-0.1, math.nan, math.inf, torch.tensor(-1.0)):
+        refuses(call, "'a' has the height", z, curves, [{"a": (height, "data")}], **tops)
+    call(z, curves, [{"a": (-1e-12, "data")}], **tops)  # a divergence of 0, rounded
+
+
+def test_a_latent_map_has_each_code_its_marker_and_its_image() -> None:
+    codes, labels = torch.tensor([[0.0, 1.0], [1.0, 2.0], [8.0, -1.0]]), torch.tensor([3, 3, 9])
+    image = torch.linspace(-1, 1, 12).reshape(1, 3, 4)
+    left, right = plotting.latent_map(codes, labels, (0.5, -2.0), image, limit=4).axes
+    (dots,) = left.collections
+    assert np.array_equal(dots.get_offsets(), codes)
+    colours = [tuple(colour[:3]) for colour in dots.get_facecolors()]
+    tab10 = plt.get_cmap("tab10")
+    assert colours == [tab10(label)[:3] for label in (3, 3, 9)]
+    (marker,) = left.lines
+    assert (marker.get_xdata(), marker.get_ydata()) == ([0.5], [-2.0])
+    named = {text.get_text(): text.xy for text in left.texts}
+    assert named == {"3": (0, 1), "9": (4, -1)}, "the median, within the map"
+    assert left.get_xlim() == left.get_ylim() == (-4, 4)
+    shown = right.images[0].get_array()[:-1, 1:-1]
+    assert np.allclose(shown, (image[0] + 1) / 2) and right.images[0].get_clim() == (0, 1)
+
+
+def test_a_latent_map_refuses_bad_input() -> None:
+    codes, labels, image, call = ring(5), torch.arange(5), noise(1, 8, 8), plotting.latent_map
+    shapes = r"shapes \(n, 2\) and \(n,\), got "
+    refuses(call, shapes + r"\(5, 3\)", torch.zeros(5, 3), labels, (0.0, 0.0), image)
+    refuses(call, shapes + r".* and \(4,\)", codes, labels[1:], (0.0, 0.0), image)
+    refuses(call, "codes: 10 of 10 values are NaN", codes / 0, labels, (0.0, 0.0), image)
+    refuses(call, "labels must lie in 0 … 9, got 6 … 10", codes, labels + 6, (0.0, 0.0), image)
+    refuses(call, "labels must lie in 0 … 9, got -1 … 3", codes, labels - 1, (0.0, 0.0), image)
+    refuses(call, "image ranges from .* scaling", codes, labels, (0.0, 0.0), 9 * image)
+    refuses(call, "image has 2 channels", codes, labels, (0.0, 0.0), noise(2, 8, 8))
+
+
+def test_the_pictures_change_with_the_values() -> None:
+    """Also in what a slider changes between two frames."""
+    maps = [
+        (ring(5), torch.arange(5), (0.0, 0.0), noise(1, 8, 8)),
+        (ring(5), torch.arange(5), (0.5, 0.0), noise(1, 8, 8)),
+        (ring(5), torch.arange(5), (0.0, 0.0), -noise(1, 8, 8)),
+        (-ring(5), torch.arange(5), (0.0, 0.0), noise(1, 8, 8)),
+        (ring(5), torch.arange(5) + 1, (0.0, 0.0), noise(1, 8, 8)),
+    ]
+    figures = [bars({"a": (3.0, "model")}), bars({"a": (3.5, "model")}), bars({"a": (3.0, "data")})]
+    figures += [plotting.latent_map(*arguments) for arguments in maps]
+    pictures = [rasterise(figure).tobytes() for figure in figures]
+    assert len(set(pictures)) == len(pictures)
+    again = [bars({"a": (3.0, "model")}), plotting.latent_map(*maps[0])]
+    assert [rasterise(figure).tobytes() for figure in again] == [pictures[0], pictures[3]]

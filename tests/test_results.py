@@ -106,6 +106,22 @@ def test_an_autoencoder_is_judged_by_the_bound_of_held_out_images() -> None:
         kl = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).sum(1)
     assert row["KL"] == pytest.approx(float(kl.mean()), rel=1e-4)
     assert "ELBO" not in report["samples"]
+    assert row["ELBO"] - 0.1 < row["IWAE-100"], "the tighter bound, of other noise"
+    bound = vae.iwae_bound(model, DIGITS.test_images[:300], 100)
+    assert row["IWAE-100"] == pytest.approx(float(bound.mean()), rel=1e-5)
+
+
+def test_a_conditional_autoencoder_is_judged_with_the_labels() -> None:
+    changes = {"likelihood": "gaussian", "classes": 10}
+    config = vae.configure("tiny", **changes)
+    torch.manual_seed(0)
+    model = vae.build(config, (1, 8, 8)).eval()
+    report = results.evaluate(
+        *(families.FAMILIES["vae"], config, model, DIGITS), n=50, device="cpu", classifier=False
+    )
+    labels = DIGITS.test_labels[:50]
+    bound = vae.iwae_bound(model, DIGITS.test_images[:50], 100, labels=labels)
+    assert report["held out"]["IWAE-100"] == pytest.approx(float(bound.mean()), rel=1e-5)
 
 
 def test_a_language_model_that_knows_nothing_needs_all_the_bits() -> None:

@@ -2,8 +2,10 @@
 
 import inspect
 import math
+import random
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -11,19 +13,23 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from course_lib import vae
+from course_lib import augmentation, likelihoods, vae
+from course_lib.runs import Run
 from course_lib.training import Trainer, TrainingDivergedError
 from course_lib.vae import (
     PRESETS,
     VAE,
-    Bernoulli,
     Config,
     Gaussian,
+    active_units,
     build,
     configure,
     elbo,
     gaussian_kl,
     iwae_bound,
+    kl_per_dimension,
+    kl_weight,
+    learning_rate_factor,
     reconstruct,
     sample,
     train_vae,
@@ -33,8 +39,14 @@ IMAGES = torch.rand(48, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 2
 BINARY = torch.where(IMAGES > 0, 1.0, -1.0)
 HALVES = torch.ones(48, 1, 4, 4)  # two kinds: all white, and black in the upper half
 HALVES[::2, :, :2] = -1
+KINDS = torch.arange(48) % 2  # which of both
 POINTS = 3 * torch.randn(48, 2, generator=torch.Generator().manual_seed(0))
 BOTH = {"images": (IMAGES, {}), "points": (POINTS, {"likelihood": "gaussian", "bounded": False})}
+# Everything beyond the plain algorithm, with what is random, counted or averaged in it.
+EVERYTHING = {
+    **{"dynamic_binarisation": True, "augment": True, "warm_up_steps": 4, "free_bits": 0.1},
+    **{"kl_weight": 2, "average_decay": 0.5, "schedule": "cosine", "classes": 2},
+}
 moments = st.tuples(st.floats(-5, 5), st.floats(-8, 5))
 
 
@@ -43,13 +55,48 @@ def tiny(data: torch.Tensor = IMAGES, **changes) -> vae.TrainedVAE:
     return train_vae(data, "tiny", trainer=trainer, **{"steps": 6, **changes})
 
 
+def spied(data: torch.Tensor = IMAGES, **changes) -> tuple[list[list[torch.Tensor]], list[float]]:
+    """The batches that the loss gets in each step, and the learning rates.
+
+    All chance is that of the trainer, which several processes share, and not torch's own.
+    """
+    trainer, batches, rates, states = Trainer(device="cpu"), [], [], set()
+    real = trainer.minimise
+
+    def minimise(loss, optimiser, *batch, **options):
+        batches.append([tensor.clone() for tensor in batch])
+        rates.append(optimiser.param_groups[0]["lr"])
+        states.add(bytes(torch.get_rng_state()))
+        return real(loss, optimiser, *batch, **options)
+
+    trainer.minimise = minimise  # type: ignore[method-assign]
+    train_vae(data, "tiny", trainer=trainer, **changes)
+    assert len(states) == 1
+    return batches, rates
+
+
 def weights(model: nn.Module) -> torch.Tensor:
     return torch.cat([value.flatten().float() for value in model.state_dict().values()])
+
+
+def linear(model: nn.Module) -> list[nn.Linear]:
+    return [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
 
 
 def untrained(seed: int = 0, shape=(1, 4, 4), **changes) -> VAE:
     torch.manual_seed(seed)
     return build(configure("tiny", **changes), shape)
+
+
+def test_what_lives_elsewhere_is_here_too() -> None:
+    assert vae.Bernoulli is likelihoods.Bernoulli and vae.Gaussian is likelihoods.Gaussian
+    assert vae.binarise is augmentation.binarise and vae.augment is augmentation.augment
+    own = {
+        name
+        for name, value in vars(vae).items()
+        if getattr(value, "__module__", "") == vae.__name__
+    }
+    assert {name for name in own if not name.startswith("_")} <= set(vae.__all__)
 
 
 # --- The divergence ------------------------------------------------------------------------------
@@ -78,57 +125,6 @@ def test_kl_is_summed_over_dimensions_and_exact_where_it_is_small() -> None:
     assert gaussian_kl(torch.ones(3, 7), torch.zeros(3, 7)).tolist() == [3.5] * 3
     small = gaussian_kl(torch.zeros(1, 1), torch.full((1, 1), 1e-3, dtype=torch.float64).float())
     assert small.item() == pytest.approx(1e-6 / 4, rel=1e-2)  # v²/4; else rounding is as large
-
-
-# --- The likelihoods -----------------------------------------------------------------------------
-
-
-def test_bernoulli_is_the_cross_entropy_of_images_in_unit_range() -> None:
-    logits = 5 * torch.randn(48, 1, 4, 4, generator=torch.Generator().manual_seed(1))
-    target, p = (IMAGES.double() + 1) / 2, 1 / (1 + (-logits.double()).exp())
-    expected = (target * p.log() + (1 - target) * (1 - p).log()).sum((1, 2, 3))
-    torch.testing.assert_close(Bernoulli()(IMAGES, logits), expected.float())
-    extreme = Bernoulli()(torch.ones(1, 1), torch.full((1, 1), -1000.0))
-    assert extreme.item() == -1000, "where p rounds to 0"
-    torch.testing.assert_close(Bernoulli().mean(logits), 2 * logits.sigmoid() - 1)
-
-
-def test_bernoulli_is_a_distribution_of_binary_images_and_of_no_others() -> None:
-    """The probabilities of all 2^4 images add up to 1; over grey images they have no such sum."""
-    images = torch.cartesian_prod(*4 * [torch.tensor([-1.0, 1.0])])
-    logits = torch.tensor([0.3, -2.0, 1.0, 0.1]).expand(16, 4)
-    assert Bernoulli()(images, logits).exp().sum().item() == pytest.approx(1, abs=1e-6)
-    grey = torch.linspace(-1, 1, 10_001)[:, None]
-    total = torch.trapezoid(Bernoulli()(grey, torch.full_like(grey, 3.0)).exp(), grey[:, 0])
-    assert total.item() == pytest.approx(2 / 3 * math.tanh(3 / 2), rel=1e-5)  # and not 1
-
-
-@pytest.mark.parametrize("bounded", [True, False])
-@pytest.mark.parametrize("noise_scale", [None, 0.3])
-def test_gaussian_is_that_of_torch(noise_scale: float | None, bounded: bool) -> None:
-    likelihood = Gaussian(noise_scale, bounded=bounded)
-    output = torch.randn(48, 1, 4, 4, generator=torch.Generator().manual_seed(1))
-    mean = torch.tanh(output / 2) if bounded else output
-    expected = Normal(mean, noise_scale or 1.0).log_prob(IMAGES).sum((1, 2, 3))
-    torch.testing.assert_close(likelihood(IMAGES, output), expected)
-    assert torch.equal(likelihood.mean(output), mean)
-    assert len(list(likelihood.parameters())) == (noise_scale is None)
-    assert list(likelihood.state_dict()) == ["log_noise_scale"], "a checkpoint must tell it"
-
-
-def test_the_best_noise_scale_is_the_error_of_the_reconstruction() -> None:
-    likelihood, output = Gaussian(bounded=False), torch.zeros(48, 2)
-    adam = torch.optim.LBFGS(likelihood.parameters(), line_search_fn="strong_wolfe")
-
-    def loss() -> torch.Tensor:
-        adam.zero_grad()
-        value = -likelihood(POINTS, output).mean()
-        value.backward()
-        return value
-
-    adam.step(loss)
-    best = likelihood.log_noise_scale.exp().item()
-    assert best == pytest.approx(POINTS.square().mean().sqrt().item(), rel=1e-3)
 
 
 # --- The bound, where log p(x) is known ----------------------------------------------------------
@@ -223,7 +219,7 @@ def test_the_gradient_is_that_of_the_score_function_and_less_noisy() -> None:
 
 def test_the_gradient_is_that_of_finite_differences() -> None:
     model, noise = untrained(activation="tanh").double(), torch.randn(48, 2).double()
-    weight = model.encoder.layers[-1].weight
+    weight = linear(model.encoder)[-1].weight
     (gradient,) = torch.autograd.grad(elbo(model, BINARY.double(), noise).elbo, weight)
     for index in [(0, 0), (1, 5), (3, 2)]:
         values = []
@@ -275,6 +271,129 @@ def test_the_bound_holds_for_a_nonlinear_model_of_binary_images() -> None:
     assert iwae_bound(model, x, 4000).tolist() == pytest.approx(log_p, abs=0.05)
 
 
+@pytest.mark.parametrize("rows", [1, 5, 7, 4096])
+@pytest.mark.parametrize("samples", [1, 4])
+def test_iwae_in_parts_is_the_formula(monkeypatch, rows: int, samples: int) -> None:
+    """Any number of rows at once; each example keeps its own noise and label."""
+    monkeypatch.setattr(vae, "ROWS", rows)
+    model, x, labels = untrained(classes=3, seed=1), BINARY[:6], torch.arange(6) % 3
+    for parameter in model.parameters():
+        parameter.data.mul_(4)  # so that it matters which code, label and image go together
+    seen, stream, log_weights = [], torch.Generator().manual_seed(7), []
+    model.decoder.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    found = iwae_bound(model, x, samples, labels=labels, seed=7)
+    assert max(seen) <= rows and sum(seen) == 6 * samples
+    mean, log_variance = model.encoder(x, nn.functional.one_hot(labels).float())
+    q = Normal(mean, (log_variance / 2).exp())
+    for _ in range(samples):
+        z = q.mean + q.stddev * torch.randn(6, 2, generator=stream)
+        logits = model.decoder(z, nn.functional.one_hot(labels).float())
+        p = torch.distributions.Bernoulli(logits=logits)
+        log_p = p.log_prob((x + 1) / 2).sum((1, 2, 3)) + Normal(0, 1).log_prob(z).sum(1)
+        log_weights.append((log_p - q.log_prob(z).sum(1)).double())
+    expected = torch.stack(log_weights).exp().mean(0).log()
+    assert expected.std() > 0.1
+    torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 4096])
+def test_iwae_is_exact_where_the_weights_underflow(monkeypatch, rows: int) -> None:
+    monkeypatch.setattr(vae, "ROWS", rows)
+    case = LinearGaussian(exact=True)
+    bound = iwae_bound(case.model, 1000 * case.x, 3)
+    assert bool((bound < -1e4).all()), "whose exponential is 0 in double precision too"
+    covariance = case.model.decoder.weight @ case.model.decoder.weight.T + 0.36 * torch.eye(4)
+    p = MultivariateNormal(case.model.decoder.bias.detach(), covariance.detach())
+    torch.testing.assert_close(bound, p.log_prob(1000 * case.x), rtol=1e-6, atol=0)
+
+
+def test_iwae_of_a_model_in_low_precision_adds_up_in_single_precision() -> None:
+    model = untrained().to(torch.bfloat16)
+    bound = iwae_bound(model, BINARY, 8)
+    assert bound.dtype == kl_per_dimension(model, BINARY).dtype == torch.float32
+    torch.testing.assert_close(bound, iwae_bound(model.float(), BINARY, 8), rtol=0, atol=0.2)
+
+
+class Known(nn.Module):
+    """q(z|x) = N(slope · x, variance), in each dimension."""
+
+    def __init__(self, slope: list[float], log_variance: list[float]) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor(slope))
+        self.log_variance = nn.Parameter(torch.tensor(log_variance))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x * self.slope, self.log_variance.expand(len(x), -1)
+
+
+def test_divergence_and_activity_of_each_dimension(monkeypatch) -> None:
+    monkeypatch.setattr(vae, "ROWS", 7)
+    decoder = nn.Linear(4, 1)
+    decoder.latent_dim = 4  # type: ignore[assignment]
+    encoder = Known([1.0, 0.105, 0.095, 0.0], [-2.0, -0.1, 0.1, 0.0])
+    model = VAE(encoder, decoder, Gaussian(bounded=False))
+    x = torch.linspace(-3, 3, 50)[:, None]
+    x = x / x.std(correction=0)  # so that the means have the squares of the slopes as variances
+    q = Normal(x * encoder.slope, (encoder.log_variance / 2).exp())
+    expected = kl_divergence(q, Normal(0.0, 1.0)).mean(0).detach()
+    torch.testing.assert_close(kl_per_dimension(model, x), expected, rtol=1e-5, atol=1e-6)
+    assert kl_per_dimension(model, x)[3] == 0
+    assert active_units(model, x) == 2, "0.105² is more than 0.01, and 0.095² is not"
+    assert active_units(model, x + 9) == 2, "it is the spread that counts"
+    assert active_units(model, x, threshold=0.5) == 1 and active_units(model, x, threshold=0) == 3
+    with pytest.raises(ValueError, match=r"threshold must be a finite number .*got -1"):
+        active_units(model, x, threshold=-1)
+
+
+@pytest.mark.parametrize("extreme", [1000.0, -1000.0])
+def test_a_log_variance_out_of_all_bounds_spoils_nothing(extreme: float) -> None:
+    model = untrained()
+    with torch.no_grad():
+        linear(model.encoder)[-1].bias[2:] = extreme  # the mean comes first
+    value = elbo(model, BINARY, torch.randn(48, 2, generator=torch.Generator().manual_seed(0))).elbo
+    value.backward()
+    assert value.isfinite()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    _, log_variance = model.posterior(BINARY)
+    assert log_variance.unique().tolist() == [math.copysign(20, extreme)]
+    assert iwae_bound(model, BINARY, 3).isfinite().all()
+    expected = 0.5 * (math.exp(math.copysign(20, extreme)) - 1 - math.copysign(20, extreme))
+    assert kl_per_dimension(model, BINARY).tolist() == pytest.approx([expected] * 2, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x": BINARY[0]}, r"x must be \(n, 1, 4, 4\).*got shape \(1, 4, 4\)"),
+        ({"x": BINARY.flatten(1)}, r"x must be \(n, 1, 4, 4\).*got shape \(48, 16\)"),
+        ({"x": BINARY[:0]}, "x must be a tensor of at least one example"),
+        ({"x": BINARY / 0}, "x holds NaN or infinite values in 48 of 48"),
+        ({"x": (BINARY + 1) / 2 * 255}, r"x must lie in \[-1, 1\], but spans \[0, 255\]"),
+        ({"noise": torch.zeros(47, 2)}, r"noise must be \(48, 2\).*got shape \(47, 2\)"),
+        ({"noise": torch.zeros(48, 3)}, r"noise must be \(48, 2\).*got shape \(48, 3\)"),
+        ({"noise": torch.full((48, 2), math.nan)}, "noise must be finite"),
+        ({"labels": KINDS}, r"labels must be None, .*not conditional .*got torch.int64"),
+    ],
+)
+def test_the_bound_of_what_does_not_fit_is_refused(changes, message: str) -> None:
+    arguments = {"x": BINARY, "noise": torch.zeros(48, 2), "labels": None, **changes}
+    model = untrained()
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(elbo)(model, **arguments)
+    if "noise" not in changes:
+        x, labels = arguments["x"], arguments["labels"]
+        for function in (kl_per_dimension, active_units, reconstruct):
+            with pytest.raises(ValueError, match=message):
+                inspect.unwrap(function)(model, x, labels=labels)
+        with pytest.raises(ValueError, match=message):
+            inspect.unwrap(iwae_bound)(model, x, 2, labels=labels)
+
+
+def test_a_gaussian_bound_knows_no_range() -> None:
+    model = untrained(likelihood="gaussian", bounded=False)
+    assert elbo(model, 5 * IMAGES, torch.zeros(48, 2)).elbo.isfinite()
+
+
 def test_iwae_is_seeded_and_refuses_no_samples() -> None:
     model, state = untrained(), torch.get_rng_state()
     one = iwae_bound(model, BINARY, 3, seed=1)
@@ -297,7 +416,7 @@ def test_the_published_network_has_its_parameters() -> None:
     """784-400-20: the 652,824 of the VAE in PyTorch's examples."""
     with torch.device("meta"):
         assert count(build(PRESETS["quick"], (1, 28, 28))) == 652_824
-        learned = configure("quick", likelihood="gaussian")
+        learned = configure("quick", likelihood="gaussian", dynamic_binarisation=False)
         assert count(build(learned, (1, 28, 28))) == 652_825
     layers = 784 * 400 + 400 + 2 * (400 * 20 + 20) + 20 * 400 + 400 + 400 * 784 + 784
     assert layers == 652_824
@@ -310,16 +429,24 @@ def test_shapes(shape: tuple[int, ...], hidden: tuple[int, ...]) -> None:
     mean, log_variance = model.encoder(torch.zeros(4, *shape))
     assert mean.shape == log_variance.shape == (4, 3)
     assert model.decoder(mean).shape == (4, *shape)
-    widths = [layer.out_features for layer in model.modules() if isinstance(layer, nn.Linear)]
+    widths = [layer.out_features for layer in linear(model)]
     assert widths == [*hidden, 6, *hidden[::-1], math.prod(shape)]
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
-def test_it_takes_every_precision_and_the_meta_device(likelihood: str) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"likelihood": "gaussian"},
+        {"network": "convolutional", "hidden": (3, 4), "classes": 2},
+    ],
+)
+def test_it_takes_every_precision_and_the_meta_device(changes) -> None:
     for device in ("cpu", "meta"):
         with torch.device(device), torch.autocast("cpu", torch.bfloat16, enabled=device == "cpu"):
-            model = build(configure("tiny", likelihood=likelihood), (1, 4, 4))
-            parts = elbo(model, torch.zeros(5, 1, 4, 4), torch.randn(5, 2))
+            model = build(configure("tiny", **changes), (1, 4, 4))
+            labels = torch.zeros(5, dtype=torch.long) if model.classes else None
+            parts = elbo(model, torch.zeros(5, 1, 4, 4), torch.randn(5, 2), labels)
             parts.elbo.backward()
         assert {part.dtype for part in parts} == {torch.float32}
         assert all(p.grad is not None and p.grad.device.type == device for p in model.parameters())
@@ -331,6 +458,33 @@ def test_every_preset_builds() -> None:
             model = build(config, (1, 28, 28))
             parts = elbo(model, torch.zeros(2, 1, 28, 28), torch.zeros(2, config.latent_dim))
             assert parts.elbo.shape == ()
+
+
+# --- What is done to the images ------------------------------------------------------------------
+
+
+def test_images_are_distorted_anew_in_every_step() -> None:
+    x = torch.full((200, 1, 28, 28), -1.0)
+    x[:, :, 9:19, 9:19] = 1
+    batches, _ = spied(x, augment=True, steps=2, batch_size=200)
+    first, second = (batch[0] for batch in batches)
+    assert not torch.equal(first, second) and not torch.equal(first, x)
+    assert len(first.flatten(1).unique(dim=0)) > 150, "each in its own way"
+
+
+def test_grey_pixels_are_drawn_anew_in_every_step() -> None:
+    x = torch.full((48, 1, 4, 4), 0.4)
+    batches, _ = spied(x, dynamic_binarisation=True, steps=40, batch_size=48)
+    drawn = torch.stack([batch[0] for batch in batches])
+    assert drawn.unique().tolist() == [-1, 1]
+    assert drawn.mean().item() == pytest.approx(0.4, abs=4 / math.sqrt(drawn.numel()))
+    assert len(drawn.flatten(1).unique(dim=0)) == 40
+    correlation = torch.corrcoef(drawn.flatten(1)).fill_diagonal_(0).abs().max()
+    assert correlation < 5 / math.sqrt(768)
+    noise = torch.stack([batch[1] for batch in batches])
+    assert noise.min() < 0 and noise.std().item() == pytest.approx(1, abs=0.05)
+    (plain, _), *_ = spied(x, steps=1, batch_size=48)[0]
+    assert torch.equal(plain, x)
 
 
 # --- Training ------------------------------------------------------------------------------------
@@ -358,7 +512,7 @@ def test_training_lowers_the_negative_elbo(kind: str, precision: str) -> None:
     made = tiny(data, trainer={"precision": precision}, **settings)
     values = made.history["negative_elbo"]
     assert sum(values[-10:]) < 0.7 * sum(values[:10])
-    assert made.model.encoder.layers[1].weight.dtype == torch.float32
+    assert {p.dtype for p in made.model.parameters()} == {torch.float32}
 
 
 def test_training_is_deterministic_and_snapshots_do_not_disturb_it() -> None:
@@ -404,6 +558,201 @@ def test_a_fixed_noise_scale_stays_and_a_learned_one_moves() -> None:
     assert fixed == pytest.approx(math.log(0.1)) and -0.1 < learned < 0
 
 
+def test_the_weight_of_the_divergence_rises_and_stays() -> None:
+    config = configure("tiny", warm_up_steps=4, kl_weight=3)
+    assert [kl_weight(config, step) for step in range(6)] == [0, 0.75, 1.5, 2.25, 3, 3]
+    assert kl_weight(configure("tiny", kl_weight=0.5), 0) == 0.5
+
+
+@pytest.mark.parametrize("changes", [{"warm_up_steps": 4}, {"kl_weight": 0.5}, EVERYTHING])
+def test_what_is_minimised_comes_first_and_the_bound_stays_the_bound(changes) -> None:
+    labels = KINDS if "classes" in changes else None
+    made = tiny(labels=labels, learning_rate=1e-2, **{**changes, "free_bits": 0})
+    assert list(made.history) == ["loss", "negative_elbo", "reconstruction", "kl"]
+    for step, row in enumerate(made.history.rows()):
+        weight = kl_weight(made.config, step)
+        assert row["loss"] == pytest.approx(weight * row["kl"] - row["reconstruction"], rel=1e-5)
+        assert row["negative_elbo"] == pytest.approx(row["kl"] - row["reconstruction"], rel=1e-5)
+
+
+def test_free_bits_are_those_of_each_dimension_over_the_batch() -> None:
+    model = untrained(latent_dim=3)
+    mean, log_variance = model.encoder(IMAGES)
+    kl = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0, 1)).detach()
+    least = kl.mean(0).median().item() * 1.01  # above two of the three
+    made = tiny(steps=1, batch_size=48, latent_dim=3, free_bits=least)
+    row = made.history.rows()[0]
+    found = row["loss"] + row["reconstruction"]
+    assert found == pytest.approx(kl.mean(0).clamp(min=least).sum().item(), rel=1e-4)
+    wrong = [kl.clamp(min=least).sum(1), kl.sum(1).mean().clamp(min=3 * least), kl.sum(1)]
+    assert all(abs(found - value.mean().item()) > 0.01 * found for value in wrong)
+    assert row["kl"] == pytest.approx(kl.sum(1).mean().item(), rel=1e-4)
+
+
+def test_a_divergence_within_the_free_bits_pulls_at_nothing() -> None:
+    free, unweighted = tiny(free_bits=1e6), tiny(kl_weight=0)
+    assert torch.equal(weights(free.model), weights(unweighted.model))
+    assert not torch.equal(weights(free.model), weights(tiny().model))
+
+
+def test_a_larger_weight_leaves_less_divergence() -> None:
+    settings = {"steps": 150, "learning_rate": 1e-2}
+    last = [
+        sum(tiny(HALVES, kl_weight=weight, **settings).history["kl"][-20:]) / 20
+        for weight in (0.1, 1, 30)
+    ]
+    assert last[0] > 1.2 * last[1] and last[1] > 5 * last[2]
+
+
+def test_the_published_schedule_has_its_passes() -> None:
+    """Burda et al.: 3^i passes at 10^(-i/7) of the rate, i = 0 … 7."""
+    config = PRESETS["full"]
+    a_pass = config.steps // 3280
+    assert a_pass * config.batch_size == 60_000
+    end = 0
+    for i in range(8):
+        start, end = end, end + 3**i * a_pass
+        for step in (start, (start + end) // 2, end - 1):
+            assert learning_rate_factor(config, step) == pytest.approx(10 ** (-i / 7), rel=1e-12)
+    assert end == config.steps
+
+
+def test_the_cosine_is_half_a_wave() -> None:
+    config = configure("tiny", schedule="cosine", steps=8)
+    found = [learning_rate_factor(config, step) for step in (0, 2, 4, 6, 8)]
+    assert found == pytest.approx([1, 0.5 + math.sqrt(0.125), 0.5, 0.5 - math.sqrt(0.125), 0])
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "burda"])
+def test_each_step_has_the_rate_of_its_schedule(schedule: str) -> None:
+    config = configure("tiny", schedule=schedule, steps=9, learning_rate=0.01)
+    _, rates = spied(schedule=schedule, steps=9, learning_rate=0.01)
+    assert rates == pytest.approx([0.01 * learning_rate_factor(config, i) for i in range(9)])
+    assert (rates[-1] == rates[0]) == (schedule == "constant")
+
+
+def test_the_average_is_that_of_the_weights_after_each_step() -> None:
+    one, two, three = (weights(tiny(steps=steps).model) for steps in (1, 2, 3))
+    found = tiny(steps=3, average_decay=0.8, snapshots=2, snapshot_size=4)
+    expected = 0.8 * (0.8 * one + 0.2 * two) + 0.2 * three
+    torch.testing.assert_close(weights(found.model), expected, rtol=1e-5, atol=1e-7)
+    assert torch.equal(found.snapshots[-1], sample(found.model, 4)), "they are of the average"
+
+
+def test_adam_has_the_epsilon_that_is_asked_for() -> None:
+    small, large = (weights(tiny(steps=1, adam_epsilon=e).model) for e in (1e-8, 1e6))
+    torch.testing.assert_close(large, weights(untrained()), rtol=0, atol=1e-6)
+    assert (small - large).abs().max() > 5e-4
+
+
+@pytest.mark.parametrize("network", ["perceptron", "convolutional"])
+def test_the_network_is_the_one_that_is_asked_for(network: str) -> None:
+    hidden = {"perceptron": (16,), "convolutional": (3, 4)}[network]
+    made = tiny(HALVES, network=network, hidden=hidden, steps=150, learning_rate=1e-2)
+    kinds = {type(layer) for layer in made.model.modules()}
+    assert (nn.Conv2d in kinds) == (network == "convolutional")
+    values = made.history["negative_elbo"]
+    assert sum(values[-10:]) < 0.7 * sum(values[:10])
+
+
+# --- Resuming ------------------------------------------------------------------------------------
+
+
+class Ended(Exception):
+    """What ends a training here, in the place of a kill."""
+
+
+@pytest.mark.parametrize("end_after", [1, 5])
+@pytest.mark.parametrize("schedule", ["cosine", "burda"])
+def test_everything_goes_on_where_it_was(tmp_path, schedule: str, end_after: int) -> None:
+    card = {"family": "vae", "preset": "tiny", "data": "made up", "seed": 0}
+
+    def train(trainer: Trainer) -> vae.TrainedVAE:
+        settings = {**EVERYTHING, "schedule": schedule, "steps": 8, "snapshots": 3}
+        return train_vae(IMAGES, "tiny", labels=KINDS, trainer=trainer, **settings)
+
+    expected = train(Trainer(device="cpu"))
+    trainer, calls = Trainer(device="cpu", run=Run(tmp_path, card, save_steps=1)), []
+    real = trainer.minimise
+
+    def minimise(*arguments, **options):
+        if len(calls) == end_after:
+            raise Ended
+        calls.append(1)
+        return real(*arguments, **options)
+
+    trainer.minimise = minimise  # type: ignore[method-assign]
+    with pytest.raises(Ended):
+        train(trainer)
+    for scramble in (random.seed, np.random.seed, torch.manual_seed):
+        scramble(99)
+    found = train(Trainer(device="cpu", run=Run(tmp_path, card, resume=True)))
+    assert torch.equal(weights(found.model), weights(expected.model))
+    assert dict(found.history) == dict(expected.history)
+    assert torch.equal(found.snapshots, expected.snapshots)
+
+
+# --- Conditional models --------------------------------------------------------------------------
+
+
+def test_a_conditional_model_draws_the_kind_that_is_asked_for() -> None:
+    made = tiny(HALVES, labels=KINDS, classes=2, steps=300, learning_rate=1e-2)
+    for kind in (0, 1):
+        drawn = sample(made.model, 20, labels=torch.full((20,), kind), seed=kind)
+        assert (drawn - HALVES[kind]).abs().mean() < 0.1
+    drawn = sample(made.model, 4)
+    assert (drawn - HALVES[:4]).abs().mean() < 0.1, "0, 1, 0, 1 where nothing is asked for"
+    as_other = reconstruct(made.model, HALVES[:10], labels=1 - KINDS[:10])
+    as_it_is = reconstruct(made.model, HALVES[:10], labels=KINDS[:10])
+    assert (as_it_is - HALVES[:10]).abs().mean() < 0.1 < (as_other - HALVES[:10]).abs().mean()
+    noise = torch.zeros(48, 2)
+    right, wrong = (elbo(made.model, HALVES, noise, labels) for labels in (KINDS, 1 - KINDS))
+    assert right.elbo > wrong.elbo + 1
+    assert right.elbo > elbo(tiny(HALVES, steps=300).model, HALVES, noise).elbo
+
+
+def test_labels_stay_with_their_images() -> None:
+    data = (KINDS * 2.0 - 1)[:, None, None, None].expand(48, 1, 4, 4).contiguous()
+    batches, _ = spied(data, labels=KINDS, classes=2, steps=5)
+    for x, _, labels in batches:
+        assert torch.equal(labels * 2.0 - 1, x[:, 0, 0, 0])
+
+
+def test_both_networks_depend_on_the_label() -> None:
+    model, x = untrained(classes=3), BINARY[:1].expand(3, 1, 4, 4)
+    mean, log_variance = model.posterior(x, torch.arange(3))
+    made = model.decode(torch.zeros(3, 2), torch.arange(3))
+    for values in (mean, log_variance, made.flatten(1)):
+        assert len(values.unique(dim=0)) == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "got"),
+    [
+        (None, "None"),
+        (KINDS.float(), "torch.float32"),
+        (KINDS[:47], r"torch.int64 \(47,\)"),
+        (KINDS[:, None], r"torch.int64 \(48, 1\)"),
+        (KINDS + 1, "classes from 1 to 2"),
+        (KINDS - 1, "classes from -1 to 0"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(labels, got: str) -> None:
+    model = untrained(classes=2)
+    message = rf"labels must be int64 \(48,\), a class from 0 to 1 .*got {got}"
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(elbo)(model, BINARY, torch.zeros(48, 2), labels)
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(train_vae)(BINARY, "tiny", labels=labels, classes=2)
+    for function in (iwae_bound, reconstruct, kl_per_dimension, active_units):
+        arguments = (2,) if function is iwae_bound else ()
+        with pytest.raises(ValueError, match=message):
+            inspect.unwrap(function)(model, BINARY, *arguments, labels=labels)
+    if labels is not None:
+        with pytest.raises(ValueError, match=message):
+            inspect.unwrap(sample)(model, 48, labels=labels)
+
+
 def test_samples_come_from_the_data() -> None:
     """Two kinds of image: each sample is close to one of both, and both occur."""
     made = tiny(HALVES, steps=300, learning_rate=1e-2)
@@ -427,6 +776,17 @@ def test_samples_come_from_the_data() -> None:
         (IMAGES, {"snapshot_size": 0}, "snapshot_size must be a whole number .*1 or more; got 0"),
         (IMAGES, {"bounded": False}, "'bernoulli' needs bounded=True .*likelihood='gaussian'"),
         (IMAGES, {"noise_scale": 1}, "'bernoulli' needs .*noise_scale=None, got .*noise_scale=1"),
+        (IMAGES, {"labels": KINDS}, r"labels must be None, .*not conditional \(classes=0\)"),
+        (
+            IMAGES,
+            {"likelihood": "gaussian", "dynamic_binarisation": True},
+            "dynamic_binarisation must be False with likelihood='gaussian'",
+        ),
+        (
+            POINTS,
+            {"likelihood": "gaussian", "bounded": False, "augment": True},
+            r"augment=True needs images .*got data of shape \(48, 2\)",
+        ),
         (2 * IMAGES, {}, r"data must lie in \[-1, 1\].*bounded=False"),
         (IMAGES / 0, {}, "NaN or infinite values in 48 of 48"),
         (IMAGES[:0], {}, "at least one example"),
@@ -451,7 +811,20 @@ def test_bad_input_is_refused(data: torch.Tensor, changes, message: str) -> None
         *(("activation", value) for value in (None, "", "gelu", 3)),
         *(("likelihood", value) for value in (None, "", "laplace", [])),
         *(("noise_scale", value) for value in (0, -1, math.nan, math.inf, "1", True)),
-        *(("bounded", value) for value in (None, 1, "no")),
+        *(
+            (name, value)
+            for name in ("bounded", "dynamic_binarisation", "augment")
+            for value in (None, 1, "no")
+        ),
+        *((name, v) for name in ("classes", "warm_up_steps") for v in (-1, 2.0, True, None)),
+        *(
+            (name, value)
+            for name in ("kl_weight", "free_bits", "adam_epsilon")
+            for value in (-1, math.nan, math.inf, None, "1", True)
+        ),
+        *(("average_decay", value) for value in (-0.1, 1, math.nan, "1", True)),
+        *(("network", value) for value in (None, "", "transformer", 3)),
+        *(("schedule", value) for value in (None, "", "linear", 3)),
         *(("learning_rate", value) for value in (-1e-3, math.nan, math.inf, None, "1", True)),
     ],
 )
