@@ -27,7 +27,7 @@ from course_lib.history import History, Snapshots
 from course_lib.latent_networks import ACTIVATIONS, NETWORKS, build_decoder, build_encoder
 from course_lib.training import Trainer, evaluating, trainer_for
 
-PART = 1024  # samples that are encoded at once where the codes of a whole data set are needed
+PART = 1024  # samples that go through a network at once where none are trained
 
 # --- The model -----------------------------------------------------------------------------------
 
@@ -179,12 +179,10 @@ def configure(preset: str, **changes: object) -> Config:
 
 def build(config: Config, sample_shape: Sequence[int]) -> Autoencoder:
     """The untrained autoencoder for samples of the given shape."""
-    settings: dict[str, Any] = {
-        "network": config.network, "hidden": config.hidden, "activation": config.activation
-    }  # fmt: skip
+    options = {name: getattr(config, name) for name in ("network", "hidden", "activation")}
     return Autoencoder(
-        build_encoder(sample_shape, config.latent_dim, **settings),
-        build_decoder(config.latent_dim, sample_shape, **settings),
+        build_encoder(sample_shape, config.latent_dim, **options),
+        build_decoder(config.latent_dim, sample_shape, **options),
         bounded=config.bounded,
     )
 
@@ -228,7 +226,7 @@ def train_autoencoder(
     Raises:
         ValueError: for an unknown preset or setting, a value out of range, or data that does not
             fit.
-        TrainingDivergedError: when the loss, or at the end a weight, is no longer finite.
+        TrainingDivergedError: when the loss, or at the end a weight or a code, is no longer finite.
     """
     config = configure(preset, **changes)
     checks.check_samples(data, bounded=config.bounded)
@@ -237,19 +235,16 @@ def train_autoencoder(
     (model,) = trainer.prepare(build(config, data.shape[1:]))
     adam = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
     trainer.prepare(adam)
+    blank = -1.0 if config.bounded else 0.0
 
     def loss(x: Tensor, corrupted: Tensor) -> dict[str, Tensor]:
         return {"squared_error": squared_error(model, x, corrupted)}
 
     def step(x: Tensor) -> dict[str, Tensor]:
-        normal = trainer.randn(*x.shape) if config.noise_scale else None
-        # From normal noise, which all processes together draw as one would.
-        uniform = torch.special.ndtr(trainer.randn(*x.shape)) if config.masking else None
+        noise = trainer.randn(*x.shape) if config.noise_scale else None
+        uniform = trainer.rand(*x.shape) if config.masking else None
         corrupted = corrupt(
-            *(x, config.noise_scale, config.masking),
-            noise=normal,
-            uniform=uniform,
-            blank=-1.0 if config.bounded else 0.0,
+            x, config.noise_scale, config.masking, noise=noise, uniform=uniform, blank=blank
         )
         return trainer.minimise(loss, adam, x, corrupted)
 
@@ -261,15 +256,8 @@ def train_autoencoder(
     history = trainer.fit(
         step, data, batch_size=config.batch_size, steps=config.steps, snapshots=film
     )
-    model = trainer.finish(model)
-    describe_codes(model, data)
-    return TrainedAutoencoder(
-        config=config,
-        model=model,
-        history=history,
-        snapshots=film.samples,
-        snapshot_steps=film.steps,
-    )
+    describe_codes(model, data)  # before finish, which refuses what is not finite
+    return TrainedAutoencoder(config, trainer.finish(model), history, film.samples, film.steps)
 
 
 def describe_codes(model: Autoencoder, data: Float[Tensor, "n *sample"]) -> None:
@@ -277,7 +265,7 @@ def describe_codes(model: Autoencoder, data: Float[Tensor, "n *sample"]) -> None
 
     The covariance is divided by n and not by n - 1, so one sample is enough.
     """
-    codes = torch.cat([encode(model, part) for part in data.split(PART)])
+    codes = encode(model, data)
     model.code_mean.copy_(codes.mean(0))
     model.code_covariance.copy_(torch.cov(codes.T, correction=0))
 
@@ -286,17 +274,29 @@ def describe_codes(model: Autoencoder, data: Float[Tensor, "n *sample"]) -> None
 
 
 def encode(model: Autoencoder, x: Float[Tensor, "n *sample"]) -> Float[Tensor, "n latent"]:
-    """The codes of samples, float32 and on the CPU; draws nothing."""
-    parameter = next(model.parameters())
-    with evaluating(model):
-        return model.encode(x.to(parameter.device, parameter.dtype)).float().cpu()
+    """The codes of samples, float32 and on the CPU; draws nothing.
+
+    Raises:
+        ValueError: for what is no float tensor (n, ...), or holds NaN or infinite values.
+    """
+    return _in_parts(model, model.encode, x)
 
 
 def reconstruct(model: Autoencoder, x: Float[Tensor, "n *sample"]) -> Float[Tensor, "n *sample"]:
-    """D(E(x)) of samples, float32 and on the CPU; for corrupted ones it is the clean guess."""
+    """D(E(x)) of samples, float32 and on the CPU; for corrupted ones it is the clean guess.
+
+    Raises:
+        ValueError: for what is no float tensor (n, ...), or holds NaN or infinite values.
+    """
+    return _in_parts(model, model, x)
+
+
+def _in_parts(model: Autoencoder, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    checks.check_samples(x, bounded=False, name="x")  # noise may lead out of all bounds
     parameter = next(model.parameters())
     with evaluating(model):
-        return model(x.to(parameter.device, parameter.dtype)).float().cpu()
+        parts = [network(part.to(parameter.device, parameter.dtype)) for part in x.split(PART)]
+        return torch.cat(parts).float().cpu()
 
 
 def sample(model: Autoencoder, n: int, *, seed: int = 0) -> Float[Tensor, "n *sample"]:
@@ -339,7 +339,7 @@ def score_from_denoiser(
         noise_scale: σ, the standard deviation that ``denoise`` was trained with.
 
     Raises:
-        ValueError: for a noise scale that is not a positive number.
+        ValueError: for a noise scale that is no finite number of 1e-6 or more.
     """
     checks.check({"noise_scale": checks.number(1e-6)}, {"noise_scale": noise_scale})
     return (denoise(x) - x) / noise_scale**2

@@ -102,12 +102,7 @@ def _vae_losses(
 ) -> Losses:
     x, noise = torch.zeros(share, *shape)[:part], torch.zeros(share, config.latent_dim)[:part]
     labels = torch.zeros(share, dtype=torch.long)[:part] if config.classes else None
-
-    def negative_elbo() -> Tensor:
-        log_likelihood, kl = networks[0](x, noise, labels)
-        return (kl - log_likelihood).mean()
-
-    return [negative_elbo]
+    return [lambda: -vae.elbo(networks[0], x, noise, labels).elbo]
 
 
 def _black_or_white(config: vae.Config, train: Tensor, held_out: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,9 +3,9 @@
 An encoder turns a sample into numbers, a decoder turns a code into something of the shape of a
 sample, and the two mirror each other. What the numbers mean is the affair of the model. Two kinds:
 
-    perceptron       fully connected layers; for samples of any shape
-    convolutional    residual blocks at a half and a quarter of the side, then fully connected
-                     layers; for images
+- perceptron: fully connected layers, for samples of any shape;
+- convolutional: residual blocks at a half and a quarter of the side, then fully connected layers;
+  for images.
 
 Neither has batch normalisation, so an example's output never depends on the rest of its batch.
 """
@@ -88,6 +88,11 @@ def _perceptron(widths: Sequence[int], activation: str) -> list[nn.Module]:
 
 # --- Convolutions --------------------------------------------------------------------------------
 
+# Why so, measured with VAEs on held-out digits of mnist5k (ELBO; one run each, with distortions).
+# The convolutions take the time, so the side is halved at once and they are narrow; a wide fully
+# connected layer lets the code see the image as a whole. In 150 processor seconds (16, 32, 512)
+# reached -95.0 nats and (32, 64, 256) -97.4; (32, 64), without such a layer, -98.0 in 240 seconds.
+
 
 class ResidualBlock(nn.Module):
     """x + f(x) with f of two 3x3 convolutions (He et al. 2016, arXiv 1603.05027, figure 1b)."""
@@ -132,7 +137,7 @@ def build_encoder(
     activation: str = "relu",
     classes: int = 0,
 ) -> LatentEncoder:
-    """A network x (batch, *sample) -> (batch, outputs).
+    """A network ``x (batch, *sample) -> (batch, outputs)``.
 
     Args:
         sample_shape: that of one sample; images (channels, height, width) with sides that are
@@ -179,7 +184,7 @@ def build_decoder(
     activation: str = "relu",
     classes: int = 0,
 ) -> LatentDecoder:
-    """A network z (batch, inputs) -> (batch, *sample), the mirror image of the encoder.
+    """A network ``z (batch, inputs) -> (batch, *sample)``, the mirror image of the encoder.
 
     It has the attributes ``latent_dim`` (``inputs``) and ``sample_shape``. ``hidden`` is in the
     order of the encoder; the other arguments and errors are those of :func:`build_encoder`.

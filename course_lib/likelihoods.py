@@ -13,16 +13,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from course_lib import checks
+
 
 class Bernoulli(nn.Module):
     """log p(x|z) of pixels that are black (-1) or white (1); the decoder's outputs are logits.
 
     Images of the course lie in [-1, 1]; they become (x + 1) / 2 in [0, 1] in here.
 
-    A Bernoulli likelihood on grey pixels is not a log-likelihood: on anything but -1 and 1 it is
-    the (negative) cross-entropy, a reasonable loss, whose value says nothing about log p(x) and
-    compares with no paper's. For a bound of log p(x), train and evaluate on binarised images, see
-    :func:`course_lib.augmentation.binarise`; how they were binarised belongs to the number.
+    On grey pixels this is no log-likelihood of the grey image. It is linear in the pixels, so it is
+    the average over the black-and-white images that are drawn from the grey one (`binarise`), and
+    an ELBO with it is a bound for those whose encoder has not seen the draw. It compares with no
+    paper's number. For a bound of log p(x), train and evaluate on binarised images; how they were
+    binarised belongs to the number.
     """
 
     def forward(
@@ -50,12 +53,17 @@ class Gaussian(nn.Module):
             learned, one for all values, from 1 on.
         bounded: the mean is tanh(output / 2), in [-1, 1] like the images of the course; otherwise
             it is the output of the decoder.
+
+    Raises:
+        ValueError: for a noise scale that is no finite number of 1e-6 or more.
     """
 
     log_noise_scale: Tensor
 
     def __init__(self, noise_scale: float | int | None = None, *, bounded: bool = True) -> None:
         super().__init__()
+        rule = checks.optional(checks.number(1e-6))
+        checks.check({"noise_scale": rule}, {"noise_scale": noise_scale})
         self.bounded = bounded
         if noise_scale is None:
             self.log_noise_scale = nn.Parameter(torch.tensor(0.0))

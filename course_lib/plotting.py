@@ -371,7 +371,7 @@ def densities_1d(
 def densities_and_bars(
     z: Float[Tensor, " points"],
     curves: Mapping[str, tuple[Float[Tensor, " points"], str]],
-    stacks: Sequence[Mapping[str, tuple[float | Tensor, str]]],
+    stacks: Sequence[Mapping[str, tuple[float | int | Tensor, str]]],
     *,
     top: float | int,
     bar_top: float | int,
@@ -413,6 +413,7 @@ def densities_and_bars(
                 height = float(height)
                 if not -1e-9 <= height < math.inf:
                     raise ValueError(f"{label!r} has the height {height}, expected 0 or more")
+                height = max(height, 0.0)  # no "-0.00"
                 name = f"{label}  {height:.2f}"
                 right.bar(place, height, 0.7, bottom, color=COLOURS[role], label=name)
                 bottom += height
@@ -426,7 +427,7 @@ def densities_and_bars(
 def latent_map(
     codes: Float[Tensor, "n 2"],
     labels: Int[Tensor, " n"],
-    place: tuple[float, float],
+    place: tuple[float | int, float | int],
     image: Float[Tensor, "channels height width"],
     *,
     limit: float | int = 3,

@@ -20,7 +20,7 @@ from accelerate import PartialState
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from course_lib import families, transformer, vae
+from course_lib import autoencoder, families, transformer, vae
 from course_lib.checks import check, one_of, whole
 from course_lib.datasets import ImageData, PointData
 from course_lib.evaluation import count_modes, judge, train_reference_classifier
@@ -55,9 +55,10 @@ def evaluate(
     Images with classes: the share that a classifier is sure of and the classes it finds, see
     :func:`course_lib.evaluation.judge`. Images: the mean distance to the nearest training image,
     Euclidean, of pixels in [-1, 1]; samples that are much nearer than held-out images are copies.
-    A VAE: the ELBO of held-out images with its parts, and the tighter IWAE bound with
-    ``IWAE_SAMPLES`` codes, in nats. Points: the modes that are covered. A text: bits a character,
-    beside those of the frequencies of characters alone.
+    Points: the modes that are covered. An autoencoder, of held-out images or points: the squared
+    error of their reconstruction, summed over the values of each. A VAE, of the same: the ELBO with
+    its parts, and the tighter IWAE bound with ``IWAE_SAMPLES`` codes, in nats. A text: bits a
+    character, beside those of the frequencies of characters alone.
 
     Args:
         n: samples to draw; at most so many held-out examples are used too, and 100 characters of
@@ -90,30 +91,45 @@ def evaluate(
     if isinstance(data, PointData):
         span = float(train.abs().max())
         rows["noise"] = (torch.rand(n, train.shape[1], generator=stream) * 2 - 1) * span
-        return {name: _modes(points, data) for name, points in rows.items()}
-    rows["noise"] = torch.rand(n, *train.shape[1:], generator=stream) * 2 - 1
-    report: Report = {name: {} for name in rows}
-    assert isinstance(data, ImageData)
-    if classifier and len(data.classes) > 1:
-        referee = train_reference_classifier(data, seed=seed, device=device, progress=False)
+        report = {name: _modes(points, data) for name, points in rows.items()}
+    else:
+        assert isinstance(data, ImageData)
+        rows["noise"] = torch.rand(n, *train.shape[1:], generator=stream) * 2 - 1
+        report = {name: {} for name in rows}
+        if classifier and len(data.classes) > 1:
+            referee = train_reference_classifier(data, seed=seed, device=device, progress=False)
+            for name, images in rows.items():
+                verdict = judge(referee, images)
+                report[name]["confident"] = verdict.confident_share
+                report[name][f"classes of {len(data.classes)}"] = verdict.covered
+        train = train.to(place)
         for name, images in rows.items():
-            verdict = judge(referee, images)
-            report[name]["confident"] = verdict.confident_share
-            report[name][f"classes of {len(data.classes)}"] = verdict.covered
-    train = train.to(place)
-    for name, images in rows.items():
-        report[name]["to nearest training image"] = float(nearest(images, train).mean())
+            report[name]["to nearest training image"] = float(nearest(images, train).mean())
+    if isinstance(model, autoencoder.Autoencoder):
+        error = autoencoder.reconstruct(model, held_out) - held_out
+        report["held out"]["squared error"] = float(error.square().flatten(1).sum(1).mean())
     if isinstance(model, vae.VAE):
-        noise = torch.randn(len(held_out), config.latent_dim, generator=stream)
+        noise = torch.randn(len(held_out), config.latent_dim, generator=stream).to(place)
         given = {k: v[:n] for k, v in families.labels_for(config, data, held_out=True).items()}
-        on_device = {name: labels.to(place) for name, labels in given.items()}
-        with torch.no_grad():
-            bound = vae.elbo(model, held_out.to(place), noise.to(place), **on_device)
-        for name, title in {"elbo": "ELBO", "reconstruction": "reconstruction", "kl": "KL"}.items():
-            report["held out"][title] = float(getattr(bound, name))
-        tighter = vae.iwae_bound(model, held_out, IWAE_SAMPLES, **given, seed=seed)
-        report["held out"][f"IWAE-{IWAE_SAMPLES}"] = float(tighter.mean())
+        report["held out"] |= _bounds(model, held_out, noise, given, seed)
     return report
+
+
+def _bounds(
+    model: vae.VAE, x: Tensor, noise: Tensor, given: Mapping[str, Tensor], seed: int
+) -> dict[str, float | int]:
+    """Of log p(x), in nats; ``given`` are the labels, where there are any."""
+    on_device = {name: labels.to(noise.device) for name, labels in given.items()}
+    with torch.no_grad():
+        bound = vae.elbo(model, x.to(noise.device), noise, **on_device)
+    return {
+        "ELBO": float(bound.elbo),
+        "reconstruction": float(bound.reconstruction),
+        "KL": float(bound.kl),
+        f"IWAE-{IWAE_SAMPLES}": float(
+            vae.iwae_bound(model, x, IWAE_SAMPLES, **given, seed=seed).mean()
+        ),
+    }
 
 
 def nearest(
@@ -295,7 +311,10 @@ def record(run: str | os.PathLike[str], results: str | os.PathLike[str] = "resul
 
 
 def recorded(results: str | os.PathLike[str] = "results") -> list[dict[str, Any]]:
-    """A row for each recorded run: what it is, how long it took, and its metrics."""
+    """A row for each recorded run: what it is, how long it took, and its metrics.
+
+    Of the held-out data only what samples do not have, such as the ELBO.
+    """
     rows = []
     for path in sorted(Path(results).glob(f"*/{CARD}")):
         card = read_run_card(path.parent)
@@ -303,8 +322,8 @@ def recorded(results: str | os.PathLike[str] = "results") -> list[dict[str, Any]
         row["steps"] = card.get("config", {}).get("steps")
         row |= {name: card[name] for name in ("device", "precision", "seconds") if name in card}
         for kind, numbers in (card.get("metrics") or {}).items():
-            if kind in ("samples", "model"):
-                row |= numbers
+            if kind in ("samples", "model", "held out"):
+                row |= {name: number for name, number in numbers.items() if name not in row}
         rows.append(row)
     return rows
 

@@ -417,7 +417,7 @@ def test_history_describes_the_first_step_truly() -> None:
     model, trainer = untrained(), Trainer(seed=0, device="cpu")
     x = IMAGES[torch.randperm(48, generator=torch.Generator().manual_seed(0))]
     noisy = x + 0.4 * trainer.randn(48, 1, 4, 4)
-    masked = Normal(0.0, 1.0).cdf(trainer.randn(48, 1, 4, 4)) < 0.25
+    masked = trainer.rand(48, 1, 4, 4) < 0.25
     error = squared_error(model, x, noisy.masked_fill(masked, -1))
     assert made.history["squared_error"] == pytest.approx([error.item()], rel=1e-5)
     adam = torch.optim.Adam(model.parameters(), 1e-3)
@@ -537,12 +537,27 @@ def test_codes_of_the_clean_data_are_described() -> None:
     assert {"code_mean", "code_covariance"} < set(made.model.state_dict()), "a checkpoint has them"
 
 
-def test_the_description_is_of_all_parts_of_the_data(monkeypatch) -> None:
-    whole, parts = untrained(), untrained()
-    describe_codes(whole, IMAGES)
+def test_all_of_the_data_goes_through_the_networks_part_by_part(monkeypatch) -> None:
+    model, seen = untrained(), []
+    whole = encode(model, IMAGES), reconstruct(model, IMAGES)
     monkeypatch.setattr(autoencoder, "PART", 7)
-    describe_codes(parts, IMAGES)
-    torch.testing.assert_close(weights(whole), weights(parts))
+    model.encoder.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    for expected, function in zip(whole, (encode, reconstruct), strict=True):
+        torch.testing.assert_close(function(model, IMAGES), expected)
+    assert seen == 2 * [7, 7, 7, 7, 7, 7, 6]
+
+
+def test_what_is_no_sample_is_not_encoded() -> None:
+    for function in (encode, reconstruct):
+        for wrong, message in ((IMAGES.byte(), "x must be a float"), (IMAGES / 0, "x holds NaN")):
+            with pytest.raises(ValueError, match=message):
+                inspect.unwrap(function)(untrained(), wrong)
+
+
+def test_codes_that_are_not_finite_are_reported() -> None:
+    """One step with a huge rate: its loss and the weights after it are finite, and no code is."""
+    with pytest.raises(TrainingDivergedError, match=r"in code_covariance of the trained Autoenc"):
+        tiny(steps=1, learning_rate=1e30, activation="tanh", hidden=())
 
 
 def test_one_sample_only_has_codes_without_spread() -> None:
@@ -604,6 +619,12 @@ def test_codes_and_reconstructions_draw_nothing_and_leave_the_mode() -> None:
     torch.testing.assert_close(images, model.decoder(codes).tanh().detach())
     assert not codes.requires_grad and not images.requires_grad and model.training
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_everything_is_computed_in_evaluation_mode() -> None:
+    model = Autoencoder(nn.Dropout(0.5), Codes(2), bounded=False)
+    assert torch.equal(encode(model, POINTS), POINTS)
+    assert torch.equal(reconstruct(model, POINTS), POINTS) and model.training
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])

@@ -1,5 +1,6 @@
 """The likelihoods against torch.distributions, sums over all images, and closed forms."""
 
+import inspect
 import math
 
 import pytest
@@ -43,6 +44,12 @@ def test_gaussian_is_that_of_torch(noise_scale: float | None, bounded: bool) -> 
     assert torch.equal(likelihood.mean(output), mean)
     assert len(list(likelihood.parameters())) == (noise_scale is None)
     assert list(likelihood.state_dict()) == ["log_noise_scale"], "a checkpoint must tell it"
+
+
+@pytest.mark.parametrize("wrong", [0, -1.0, math.nan, math.inf, 1e-7, "1"])
+def test_a_noise_scale_that_is_none_is_refused(wrong) -> None:
+    with pytest.raises(ValueError, match=r"^noise_scale must be None, or a finite number .*; got "):
+        inspect.unwrap(Gaussian.__init__)(Gaussian(), wrong)
 
 
 def test_the_best_noise_scale_is_the_error_of_the_reconstruction() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from course_lib import datasets, families, gan, results, transformer, vae
+from course_lib import autoencoder, datasets, families, gan, results, transformer, vae
 from course_lib.data_types import TextData
 from course_lib.runs import RunError
 
@@ -91,7 +91,7 @@ def test_points_on_the_modes_cover_them() -> None:
     assert judged(half, RING)["samples"]["modes of 8"] == 4
 
 
-def test_an_autoencoder_is_judged_by_the_bound_of_held_out_images() -> None:
+def test_a_variational_autoencoder_is_judged_by_the_bound_of_held_out_images() -> None:
     config = vae.configure("tiny", likelihood="gaussian", noise_scale=1.0)
     torch.manual_seed(0)
     model = vae.build(config, (1, 8, 8)).eval()
@@ -109,6 +109,31 @@ def test_an_autoencoder_is_judged_by_the_bound_of_held_out_images() -> None:
     assert row["ELBO"] - 0.1 < row["IWAE-100"], "the tighter bound, of other noise"
     bound = vae.iwae_bound(model, DIGITS.test_images[:300], 100)
     assert row["IWAE-100"] == pytest.approx(float(bound.mean()), rel=1e-5)
+
+
+def test_a_model_of_points_is_judged_by_its_bound_too() -> None:
+    config = vae.configure("tiny", likelihood="gaussian", bounded=False)
+    torch.manual_seed(0)
+    model = vae.build(config, (2,)).eval()
+    report = results.evaluate(families.FAMILIES["vae"], config, model, RING, n=50, device="cpu")
+    row, bound = report["held out"], vae.iwae_bound(model, RING.test_points[:50], 100)
+    assert row["IWAE-100"] == pytest.approx(float(bound.mean()), rel=1e-5)
+    assert row["modes of 8"] == 8 and "ELBO" in row and "ELBO" not in report["samples"]
+
+
+@pytest.mark.parametrize("data", [DIGITS, RING], ids=["images", "points"])
+def test_an_autoencoder_is_judged_by_the_error_of_held_out_reconstructions(data) -> None:
+    held_out = families.halves(data)[1][:50]
+    config = autoencoder.configure("tiny", bounded=data is DIGITS)
+    torch.manual_seed(0)
+    model = autoencoder.build(config, held_out.shape[1:]).eval()
+    report = results.evaluate(
+        *(families.FAMILIES["autoencoder"], config, model, data),
+        **{"n": 50, "device": "cpu", "classifier": False},
+    )
+    expected = autoencoder.squared_error(model, held_out, held_out).item()
+    assert report["held out"]["squared error"] == pytest.approx(expected, rel=1e-5)
+    assert "squared error" not in report["samples"]
 
 
 def test_a_conditional_autoencoder_is_judged_with_the_labels() -> None:
@@ -235,7 +260,8 @@ def run(tmp_path):
     folder = tmp_path / "runs" / "gan-seed0"
     (folder / "samples").mkdir(parents=True)
     card = {"family": "gan", "preset": "full", "data": "mnist5k", "config": {"steps": 1200}}
-    card |= {"metrics": {"samples": {"confident": 0.9}, "held out": {"confident": 1.0}}}
+    metrics = {"samples": {"confident": 0.9}, "held out": {"confident": 1.0, "ELBO": -99.5}}
+    card |= {"metrics": {**metrics, "noise": {"confident": 0.0}}}
     (folder / "card.json").write_text(json.dumps(card | {"device": "cpu", "seconds": 12.5}))
     (folder / "model.safetensors").write_bytes(b"weights")
     steps = [{"step": i, "generator_loss": 1 / i, "real_probability": 0.5} for i in range(1, 1201)]
@@ -278,7 +304,7 @@ def test_the_table_of_records_has_the_models_own_numbers(run, tmp_path) -> None:
     (row,) = results.recorded(tmp_path / "results")
     assert row == {
         **{"run": "gan-seed0", "family": "gan", "preset": "full", "data": "mnist5k"},
-        **{"steps": 1200, "device": "cpu", "seconds": 12.5, "confident": 0.9},
+        **{"steps": 1200, "device": "cpu", "seconds": 12.5, "confident": 0.9, "ELBO": -99.5},
     }
 
 

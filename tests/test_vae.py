@@ -326,6 +326,18 @@ class Known(nn.Module):
         return x * self.slope, self.log_variance.expand(len(x), -1)
 
 
+def test_weights_too_many_for_single_precision_add_up_all_the_same(monkeypatch) -> None:
+    """Where q is p(z) and the code tells nothing, each weight is p(x), and so is their mean."""
+    monkeypatch.setattr(vae, "ROWS", 1)
+    decoder = nn.Linear(1, 1)
+    decoder.latent_dim = 1  # type: ignore[assignment]
+    nn.init.zeros_(decoder.weight), nn.init.zeros_(decoder.bias)
+    model = VAE(Known([0.0], [0.0]), decoder, Gaussian(bounded=False))
+    bound = iwae_bound(model, torch.full((1, 1), 500.0), 3000)
+    assert bound.dtype == torch.float32
+    assert bound.item() == pytest.approx(Normal(0.0, 1.0).log_prob(torch.tensor(500.0)).item())
+
+
 def test_divergence_and_activity_of_each_dimension(monkeypatch) -> None:
     monkeypatch.setattr(vae, "ROWS", 7)
     decoder = nn.Linear(4, 1)
@@ -448,6 +460,7 @@ def test_it_takes_every_precision_and_the_meta_device(changes) -> None:
             labels = torch.zeros(5, dtype=torch.long) if model.classes else None
             parts = elbo(model, torch.zeros(5, 1, 4, 4), torch.randn(5, 2), labels)
             parts.elbo.backward()
+            assert model.decode(torch.zeros(5, 2), labels).dtype == torch.float32
         assert {part.dtype for part in parts} == {torch.float32}
         assert all(p.grad is not None and p.grad.device.type == device for p in model.parameters())
 
@@ -858,6 +871,19 @@ def test_sampling_is_seeded_and_touches_nothing_else() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     with pytest.raises(ValueError, match=r"n must be a whole number .*got 0"):
         sample(model, 0)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_everything_is_computed_in_evaluation_mode(part: str) -> None:
+    model = untrained()
+    network = getattr(model, part)
+    network.network = nn.Sequential(network.network, nn.Dropout(0.5))
+    for function in (
+        *(lambda: iwae_bound(model, BINARY, 2), lambda: kl_per_dimension(model, BINARY)),
+        *(lambda: reconstruct(model, BINARY), lambda: sample(model, 5)),
+    ):
+        found = function()
+        assert model.training and torch.equal(found, function())
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])

@@ -200,11 +200,14 @@ def choose_labelled(labels, per_class, seed):
 """.strip()
 
 _SPREAD = "((codes - mean) ** 2).mean(dim=0).sqrt()"
+_ONE = "((codes - mean) ** 2).mean().sqrt()"
 _PROBE = """
-def probe_scores(codes, labels, queries, penalty):
+def probe_scores(codes, labels, queries, penalty, one_scale):
     mean = codes.mean(dim=0)
     spread = ((codes - mean) ** 2).mean(dim=0).sqrt()
     spread[spread == 0] = 1
+    if one_scale:
+        spread = ((codes - mean) ** 2).mean().sqrt()
     z, q = (codes - mean) / spread, (queries - mean) / spread
     y = torch.eye(int(labels.max()) + 1, dtype=codes.dtype)[labels]
     base = y.mean(dim=0)
@@ -410,6 +413,10 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             ),
         ),
         ("averaged over components too", _loss((".sum() / len(x)", ".mean()"))),
+        (
+            "summed over one axis, as if a sample had no other",
+            _loss((".sum() / len(x)", ".sum(1).mean()")),
+        ),
         ("summed over the batch too", _loss((".sum() / len(x)", ".sum()"))),
         (
             "averaged over components, summed over samples",
@@ -447,6 +454,10 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         (
             "noise subtracted from the covariance",
             _gaussian(("covariance + noise_scale**2", "covariance - noise_scale**2")),
+        ),
+        (
+            "samples taken for columns",
+            _gaussian(("(noisy - mean) @ gain.T", "gain @ (noisy - mean)")),
         ),
         (
             "the inverse of the data's covariance",
@@ -488,6 +499,13 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         (
             "noise forgotten in the shares",
             _mixture(("squares / (2 * total)", "squares / (2 * scales**2 + 1e-9)")),
+        ),
+        (
+            "the clean width in the shares",
+            _mixture(
+                ("torch.log(total)", "torch.log(scales**2)"),
+                ("squares / (2 * total)", "squares / (2 * scales**2)"),
+            ),
         ),
         (
             "the data's width forgotten",
@@ -649,6 +667,23 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             "components on their own",
             _share(("torch.linalg.inv(z.T @ z / len(train))", "torch.diag(1 / z.var(dim=0))")),
         ),
+        (
+            "the factor in place of its transpose",
+            _share(
+                (
+                    "inverse = torch.linalg.inv(z.T @ z / len(train))",
+                    "whiten = torch.linalg.cholesky(z.T @ z / len(train)).inverse()",
+                ),
+                (
+                    'torch.einsum("qnd,de,qne->qn", gaps, inverse, gaps)',
+                    "(gaps @ whiten).square().sum(-1)",
+                ),
+            ),
+        ),
+        (
+            "the covariance of one component is no matrix",
+            _share(("torch.linalg.inv(z.T @ z / len(train))", "torch.linalg.inv(torch.cov(z.T))")),
+        ),
         ("covariance not centred", _share(("z = train - train.mean(dim=0)", "z = train"))),
         (
             "covariance of the held-out codes",
@@ -804,7 +839,23 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             "a small number against division by 0",
             _probe(("    spread[spread == 0] = 1\n", "    spread = spread + 1e-2\n")),
         ),
-        ("variance in place of deviation", _probe((".sqrt()", ""))),
+        (
+            "variance in place of deviation",
+            _probe((_SPREAD, "((codes - mean) ** 2).mean(dim=0)")),
+        ),
+        ("one scale: the variance", _probe((_ONE, "((codes - mean) ** 2).mean()"))),
+        ("one scale: the mean of the deviations", _probe((_ONE, "spread.mean()"))),
+        (
+            "one scale: deviations from the mean of all numbers",
+            _probe((_ONE, "codes.std(correction=0)")),
+        ),
+        ("one scale: not divided at all", _probe((_ONE, "torch.ones_like(spread)"))),
+        (
+            "one scale: as long as a code",
+            _probe((_ONE, "((codes - mean) ** 2).sum(1).mean().sqrt()")),
+        ),
+        ("both ways the same", _probe(("if one_scale", "if False"))),
+        ("the two ways exchanged", _probe(("if one_scale", "if not one_scale"))),
         ("N - 1 in the variance", _probe((_SPREAD, "codes.std(dim=0)"))),
         (
             "one deviation for all components",
@@ -993,13 +1044,19 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
     ],
     "probe_scores": [
         ("by the inverse", _PROBE),
+        (
+            "a very small number against division by 0",
+            _probe(("    spread[spread == 0] = 1\n", "    spread = spread + 1e-8\n")),
+        ),
         ("labels not centred: Z is, so it is the same", _probe(("(y - base)", "y"))),
         (
             "by its dual form",
             _cell("""
-                def probe_scores(codes, labels, queries, penalty):
+                def probe_scores(codes, labels, queries, penalty, one_scale):
                     mean, spread = codes.mean(dim=0), codes.std(dim=0, unbiased=False)
                     spread = spread.masked_fill(spread == 0, 1)
+                    if one_scale:
+                        spread = (codes - mean).norm() / codes.numel() ** 0.5
                     z, q = (codes - mean) / spread, (queries - mean) / spread
                     y = nn.functional.one_hot(labels).to(z.dtype)
                     kernel = z @ z.T + penalty * torch.eye(len(z), dtype=z.dtype)
@@ -1007,4 +1064,34 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
             """),
         ),
     ],
+}
+
+# Faults that the visible check must catch, and words of the hint that they get.
+HINTS: dict[str, dict[str, str]] = {
+    "principal_axes": {
+        "smallest first": "the smallest comes first",
+        "divided by N - 1": "Divide by N",
+        "not centred": "measured from the mean",
+        "standard deviations": "standard deviations",
+        "the columns of W, brought to length 1": "neither orthogonal nor",
+    },
+    "denoising_loss": {
+        "summed over one axis, as if a sample had no other": "channels, rows and columns"
+    },
+    "denoise_gaussian": {
+        "the inverse of the data's covariance": "sure to have an inverse",
+        "samples taken for columns": "Samples are rows",
+    },
+    "denoise_mixture": {
+        "the clean width in the shares": "variance of the *noisy* cluster",
+        "the factor of one dimension": "Every dimension of a sample brings its own factor",
+    },
+    "share_farther": {
+        "the factor in place of its transpose": "L times its transpose",
+        "the covariance of one component is no matrix": "torch.atleast_2d",
+    },
+    "probe_scores": {
+        "one scale: the mean of the deviations": "the mean of their squares",
+        "both ways the same": "one scale",
+    },
 }

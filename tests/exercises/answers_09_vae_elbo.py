@@ -171,7 +171,10 @@ def _likelihood(*changes: tuple[str, str]) -> str:
 
 
 def _scale(expression: str) -> str:
-    return _body("best_noise_scale(x, mean)", f"return {expression}")
+    return _body(
+        "best_noise_scales(x, mean)",
+        f"e = (x - mean).transpose(0, 1).flatten(1)\nreturn {expression}",
+    )
 
 
 def _implied(expression: str) -> str:
@@ -183,7 +186,9 @@ def _active(expression: str) -> str:
 
 
 def _free(expression: str) -> str:
-    return _body("free_bits_kl(kl, free_bits)", f"return {expression}")
+    """An answer in terms of kl, shape (batch, groups): the divergence of each group."""
+    body = f"kl = kl.unflatten(1, (-1, group_size)).sum(2)\nreturn {expression}"
+    return _body("free_bits_kl(kl, free_bits, group_size)", body)
 
 
 WRONG: dict[str, list[tuple[str, str]]] = {
@@ -218,6 +223,10 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         (
             "the distance in units of q",
             _kl(("torch.exp(-log_variance_p / 2)", "torch.exp(-log_variance_q / 2)")),
+        ),
+        (
+            "the distance over the square of p's variance",
+            _kl(("torch.exp(-log_variance_p / 2)", "torch.exp(-log_variance_p)")),
         ),
         (
             "the standard normal prior whatever p is",
@@ -475,6 +484,10 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         (
             "averaged over the images",
             _bound("(torch.logsumexp(logs, 0) - math.log(len(logs))).mean()"),
+        ),
+        (
+            "weights of 0 left out of the mean",
+            _bound("torch.logsumexp(logs, 0) - logs.isfinite().sum(0).log()"),
         ),
         (
             "infinity less infinity",
@@ -773,6 +786,10 @@ WRONG: dict[str, list[tuple[str, str]]] = {
                 ("    value", "    z = mean + std * noise\n    value"),
             ),
         ),
+        (
+            "the variance for the standard deviation",
+            _score(("math.exp(log_variance / 2)", "math.exp(log_variance)")),
+        ),
         ("not divided by the standard deviation", _score(("value * noise / std", "value * noise"))),
         ("divided by the variance", _score(("noise / std", "noise / std**2"))),
         ("sign", _score(("return torch.stack", "return -torch.stack"))),
@@ -829,6 +846,17 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("the factor 2 not squared", _variances("2 * std**2", _SCORE_VARIANCE)),
         ("the variance of z alone", _variances("std**2", _SCORE_VARIANCE)),
         (
+            "drawn, with four million draws",
+            _body(
+                "gradient_variances(mean, std)",
+                """
+                eps = torch.randn(4_000_000, generator=torch.Generator().manual_seed(0))
+                z = mean + std * eps
+                return float((2 * z).var()), float((z**2 * eps / std).var())
+                """,
+            ),
+        ),
+        (
             "drawn, with few draws",
             _body(
                 "gradient_variances(mean, std)",
@@ -878,22 +906,28 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             _likelihood(("squares.sum(1)", "squares.sum()")),
         ),
     ],
-    "best_noise_scale": [
-        ("the variance", _scale("float((x - mean).square().mean())")),
+    "best_noise_scales": [
+        ("the variance", _scale("e.square().mean(1)")),
         (
             "of a whole image",
-            _scale("math.sqrt((x - mean).square().flatten(1).sum(1).mean())"),
+            _scale("(x - mean).square().flatten(2).sum(2).mean(0).sqrt()"),
         ),
-        ("the mean absolute error", _scale("float((x - mean).abs().mean())")),
-        ("the mean error taken out", _scale("float((x - mean).std())")),
+        ("the mean absolute error", _scale("e.abs().mean(1)")),
+        ("the mean error taken out", _scale("e.std(1, correction=0)")),
         (
             "one for each image, averaged",
-            _scale("float((x - mean).square().flatten(1).mean(1).sqrt().mean())"),
+            _scale("(x - mean).square().flatten(2).mean(2).sqrt().mean(0)"),
         ),
-        ("half of the squares", _scale("math.sqrt((x - mean).square().mean() / 2)")),
-        ("the spread of the data", _scale("float(x.std())")),
-        ("a tensor", _scale("(x - mean).square().mean().sqrt()")),
-        ("1, as everybody does", _scale("1.0")),
+        ("half of the squares", _scale("(e.square().mean(1) / 2).sqrt()")),
+        ("the spread of the data", _scale("x.transpose(0, 1).flatten(1).std(1)")),
+        ("one for all channels", _scale("e.square().mean().sqrt().expand(len(e))")),
+        ("one for all values, a float", _scale("float(e.square().mean().sqrt())")),
+        ("one for each image", _scale("(x - mean).square().flatten(1).mean(1).sqrt()")),
+        (
+            "each the scale of all values of an example",
+            _scale("(e.square().sum(1) / len(x)).sqrt()"),
+        ),
+        ("1, as everybody does", _scale("torch.ones(x.shape[1], dtype=x.dtype)")),
     ],
     "implied_noise_scale": [
         ("1", _implied("1.0")),
@@ -926,6 +960,40 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     ],
     "free_bits_kl": [
         ("image by image", _free("kl.clamp(min=free_bits).mean(0).sum()")),
+        (
+            "groups forgotten: λ for each dimension",
+            _body(
+                "free_bits_kl(kl, free_bits, group_size)",
+                "return kl.mean(0).clamp(min=free_bits).sum()",
+            ),
+        ),
+        (
+            "the maximum first, then the groups",
+            _body(
+                "free_bits_kl(kl, free_bits, group_size)",
+                "return kl.mean(0).clamp(min=free_bits / group_size).sum()",
+            ),
+        ),
+        (
+            "groups of every g-th dimension",
+            _body(
+                "free_bits_kl(kl, free_bits, group_size)",
+                """
+                groups = kl.mean(0).view(group_size, -1).sum(0)
+                return groups.clamp(min=free_bits).sum()
+                """,
+            ),
+        ),
+        (
+            "averaged within a group",
+            _body(
+                "free_bits_kl(kl, free_bits, group_size)",
+                """
+                groups = kl.mean(0).view(-1, group_size).mean(1)
+                return groups.clamp(min=free_bits).sum()
+                """,
+            ),
+        ),
         (
             "one maximum for the sum",
             _free("kl.sum(1).mean().clamp(min=free_bits * kl.shape[1])"),
@@ -1181,9 +1249,12 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
             ),
         ),
     ],
-    "best_noise_scale": [
-        ("mse_loss", _scale("F.mse_loss(mean, x).sqrt().item()")),
-        ("the norm", _scale("float((x - mean).norm() / x.numel() ** 0.5)")),
+    "best_noise_scales": [
+        (
+            "channel by channel",
+            _scale("torch.stack([F.mse_loss(a, 0 * a).sqrt() for a in e])"),
+        ),
+        ("the norm", _scale("e.norm(dim=1) / e.shape[1] ** 0.5")),
     ],
     "implied_noise_scale": [("powers", _implied("(0.5 * kl_weight * values) ** 0.5"))],
     "active_units": [
@@ -1203,4 +1274,22 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
             _free("sum(torch.clamp(column.mean(), min=free_bits) for column in kl.T)"),
         ),
     ],
+}
+
+# Faults that the visible check must catch, and words of the hint that they get.
+HINTS: dict[str, dict[str, str]] = {
+    "gaussian_kl": {
+        "the distance in units of q": "In which unit is the distance",
+        "the distance over the square of p's variance": "In which unit is the distance",
+    },
+    "iwae_bound": {
+        "infinity less infinity": "Infinity less infinity",
+        "weights of 0 left out of the mean": "counts in the mean",
+    },
+    "log_evidence_estimate": {"the mean of the logarithms": "mean of the logarithms"},
+    "reparameterised": {"the variance for the standard deviation": "Is your σ the variance"},
+    "score_function": {"the variance for the standard deviation": "Is your σ the variance"},
+    "gradient_variances": {"drawn, with four million draws": "nothing is drawn"},
+    "best_noise_scales": {"one for all channels": "one for each channel"},
+    "free_bits_kl": {"groups forgotten: λ for each dimension": "once for each group"},
 }

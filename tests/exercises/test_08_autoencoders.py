@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import runpy
 from pathlib import Path
 
 import assignments
@@ -19,6 +20,7 @@ from course_lib import autoencoder, latent_networks
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHAPTER = "08_autoencoders"
+ANSWERS = runpy.run_path(str(Path(__file__).with_name(f"answers_{CHAPTER}.py")))
 
 
 @pytest.fixture
@@ -41,6 +43,25 @@ def samples(stream):
     """300 samples in six dimensions, of different variances, away from 0."""
     mixing = torch.randn(6, 6, generator=stream) * torch.tensor([3.0, 2.0, 1.0, 0.5, 0.4, 0.3])
     return torch.randn(300, 6, generator=stream) @ mixing.T + 2
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "words"),
+    [(n, fault, words) for n, hints in ANSWERS["HINTS"].items() for fault, words in hints.items()],
+)
+def test_the_visible_check_has_a_hint_for_the_fault(exercises_08, name, fault, words):
+    cells = {
+        cell.metadata.nbgrader.grade_id: cell.source
+        for cell in exercises_08.cells
+        if "nbgrader" in cell.metadata
+    }
+    visible = cells[f"check_{name}"].split("### BEGIN HIDDEN TESTS")[0]
+    namespace = {}
+    exec(cells["setup"], namespace)
+    exec(dict(ANSWERS["WRONG"][name])[fault], namespace)
+    with pytest.raises(AssertionError) as raised:
+        exec(visible, namespace)
+    assert words in str(raised.value)
 
 
 def test_pca_is_that_of_scikit_learn(answer, samples):
@@ -149,15 +170,18 @@ def test_codes_from_one_distribution_give_one_half(answer, stream):
     assert answer("share_farther")(*codes) == pytest.approx(0.5, abs=0.03)
 
 
-def test_the_probe_is_a_pipeline_of_scikit_learn(answer, samples):
+@pytest.mark.parametrize("one_scale", [False, True])
+def test_the_probe_is_a_pipeline_of_scikit_learn(answer, samples, one_scale):
     labels = torch.arange(300) % 3
     labels[:40] = 1
     chosen = answer("choose_labelled")(labels, 5, seed=1)
     scaler = StandardScaler().fit(samples[chosen].numpy())
+    if one_scale:
+        scaler.scale_[:] = scaler.var_.mean() ** 0.5
     one_hot = torch.nn.functional.one_hot(labels[chosen]).float()
     ridge = Ridge(alpha=3.0).fit(scaler.transform(samples[chosen].numpy()), one_hot.numpy())
     expected = torch.from_numpy(ridge.predict(scaler.transform(samples.numpy()))).float()
-    got = answer("probe_scores")(samples[chosen], labels[chosen], samples, 3.0)
+    got = answer("probe_scores")(samples[chosen], labels[chosen], samples, 3.0, one_scale)
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -170,5 +194,21 @@ def test_what_the_text_says_about_the_digits(exercises_08):
             if cell.cell_type == "code" and not is_check:
                 exec(cell.source, namespace)
     assert namespace["outside"] > 0.95
-    rates = {name: values.mean().item() for name, values in namespace["rates"].items()}
-    assert rates["code"] > max(rates["pixels"], rates["PCA"]) + 0.03, rates
+    rates = {case: values.mean().item() for case, values in namespace["rates"].items()}
+    spreads = [values.std().item() for values in namespace["rates"].values()]
+    for penalty in (10.0, 100.0):
+        own, one = (
+            {name: rates[one_scale, name, penalty] for name in ("pixels", "PCA", "code")}
+            for one_scale in (False, True)
+        )
+        gain = {name: one[name] - own[name] for name in own}
+        lead, left = (rate["code"] - max(rate["pixels"], rate["PCA"]) for rate in (own, one))
+        assert lead > 0.03, rates
+        assert min(gain["pixels"], gain["PCA"]) > gain["code"] + 0.02, rates
+        assert left < 0.6 * lead and left < min(spreads), rates
+    assert abs(left) < 0.015, rates  # with the larger penalty
+    quietest = {
+        name: float(values.std(0).sort().values[: len(values.T) // 4].mean() / values.std(0).max())
+        for name, values in namespace["features"].items()
+    }
+    assert quietest["code"] > 1.5 * max(quietest["pixels"], quietest["PCA"]), quietest

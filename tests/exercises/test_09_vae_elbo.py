@@ -4,18 +4,63 @@ from __future__ import annotations
 
 import functools
 import math
+import runpy
+from pathlib import Path
 
+import assignments
+import notebooks
 import pytest
 import torch
 from torch import Tensor, nn
 
 from course_lib import vae
 
+ROOT = Path(__file__).resolve().parent.parent.parent
+CHAPTER = "09_vae_elbo"
+ANSWERS = runpy.run_path(str(Path(__file__).with_name(f"answers_{CHAPTER}.py")))
+
 
 @pytest.fixture
 def answer(solution):
     torch.manual_seed(0)
-    return functools.partial(solution, "09_vae_elbo")
+    return functools.partial(solution, CHAPTER)
+
+
+@pytest.fixture(scope="module")
+def cells():
+    """The source of each graded cell."""
+    text = notebooks.read_text(ROOT / assignments.SOURCE / CHAPTER / f"{CHAPTER}.md")
+    graded = [cell for cell in text.cells if "nbgrader" in cell.metadata]
+    return {cell.metadata.nbgrader.grade_id: cell.source for cell in graded}
+
+
+def check_visibly(cells, name, code):
+    """Run a solution cell and the visible half of its check; returns the names they leave."""
+    namespace = {}
+    exec(cells["setup"], namespace)
+    exec(code, namespace)
+    exec(cells[f"check_{name}"].split("### BEGIN HIDDEN TESTS")[0], namespace)
+    return namespace
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "words"),
+    [(n, fault, words) for n, hints in ANSWERS["HINTS"].items() for fault, words in hints.items()],
+)
+def test_the_visible_check_has_a_hint_for_the_fault(cells, name, fault, words):
+    with pytest.raises(AssertionError) as raised:
+        check_visibly(cells, name, dict(ANSWERS["WRONG"][name])[fault])
+    assert words in str(raised.value)
+
+
+def test_what_the_text_says_about_the_prediction_of_the_bias(cells):
+    name = "log_evidence_estimate"
+    rows = {row[0]: row[1:] for row in check_visibly(cells, name, cells[name])["table"]}
+    bias, _, predicted = rows[1]
+    assert 1.6 < bias / predicted < 2.4
+    for k in (16, 64):
+        bias, error, predicted = rows[k]
+        assert abs(bias - predicted) < 3 * error
 
 
 class LinearEncoder(nn.Module):
@@ -121,7 +166,7 @@ def test_gaussian_likelihood(answer):
 def test_the_learned_noise_scale_rests_at_the_best(answer):
     x, mean = torch.randn(2, 3, 1, 4, 4)
     likelihood = vae.Gaussian(bounded=False)
-    nn.init.constant_(likelihood.log_noise_scale, math.log(answer("best_noise_scale")(x, mean)))
+    nn.init.constant_(likelihood.log_noise_scale, answer("best_noise_scales")(x, mean).log().item())
     likelihood(x, mean).sum().backward()
     assert abs(likelihood.log_noise_scale.grad) < 1e-4
 
@@ -144,6 +189,6 @@ def test_free_bits(answer):
     first = {name: values[0] for name, values in trained.history.items()}
     with torch.no_grad():
         _, kl = trained.model.terms(x, torch.zeros(64, 6))
-    charged = float(answer("free_bits_kl")(kl, 0.05))
+    charged = float(answer("free_bits_kl")(kl, 0.05, 1))
     assert charged > float(kl.mean(0).sum()) + 0.01, "no dimension was below its free bits"
     assert first["loss"] + first["reconstruction"] == pytest.approx(charged, abs=1e-4)
