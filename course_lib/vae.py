@@ -71,7 +71,7 @@ ROWS = 4096  # examples that go through a network at once where none are trained
 class Encoder(nn.Module):
     """Sample to the mean and the log-variance of q(z|x), both (batch, latent_dim).
 
-    The arguments are those of :func:`course_lib.latent_networks.build_encoder`; with ``classes``
+    The arguments are those of :func:`~course_lib.latent_networks.build_encoder`; with ``classes``
     it takes one-hot labels too, and q depends on them.
     """
 
@@ -92,7 +92,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Code z to the parameters of p(x|z), one a pixel; what they mean, the likelihood says.
 
-    The arguments are those of :func:`course_lib.latent_networks.build_decoder`; ``hidden`` is in
+    The arguments are those of :func:`~course_lib.latent_networks.build_decoder`; ``hidden`` is in
     the order of the encoder.
     """
 
