@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
-from course_lib import gan, transformer, vae
+from course_lib import autoregressive, gan, transformer, vae
 
 Losses = Iterator[dict[str, float]]
 
@@ -72,7 +72,9 @@ def vae_loop(model: vae.VAE, data: Float[Tensor, "n *sample"], config: vae.Confi
 
 
 def transformer_loop(
-    model: transformer.LanguageModel, tokens: Int[Tensor, " n"], config: transformer.Config
+    model: transformer.TransformerLanguageModel,
+    tokens: Int[Tensor, " n"],
+    config: transformer.Config,
 ) -> Losses:
     """Train a language model for ever, to predict the next token."""
     groups: list[dict[str, Any]] = [
@@ -83,7 +85,7 @@ def transformer_loop(
         groups, config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, partial(transformer.learning_rate_factor, config)
+        optimiser, partial(autoregressive.learning_rate_factor, config)
     )
     texts = tokens.unfold(0, config.context + 1, 1)
     for (text,) in _batches(texts, config.batch_size):

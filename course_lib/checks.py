@@ -40,6 +40,11 @@ def number(least: float | int, below: float | int = math.inf) -> Rule:
     return lambda value: is_number(value, least, below), expected
 
 
+def share() -> Rule:
+    """A number in [0, 1], both ends included."""
+    return lambda value: value == 1 or is_number(value, 0, 1), "a number (float or int) from 0 to 1"
+
+
 def truth() -> Rule:
     """True or False."""
     return lambda value: isinstance(value, bool), "True or False"

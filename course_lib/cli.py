@@ -72,7 +72,10 @@ def main() -> None:
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="gan, dcgan, autoencoder, vae or transformer.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="gan, dcgan, autoencoder, vae, mlp, lstm or transformer."),
+    ],
     preset: Annotated[str, typer.Option(help="The settings; see `course models`.")] = "quick",
     data: Annotated[
         str | None, typer.Option(metavar="SPEC", help="A data set; see `course data`.")
@@ -103,6 +106,7 @@ def train(
       course train gan
       course train dcgan --preset full --precision bf16 --data folder:~/faces
       course train vae --steps 500 --set latent_dim=2 --set learning_rate=3e-4
+      course train lstm --data surnames
       torchrun --nproc-per-node 4 -m course_lib train gan --preset full
     """
     from course_lib.launch import Request, launch
@@ -140,10 +144,10 @@ def sample(
         raise ValueError(f"--out must end in {'.txt' if family.text else '.png'}; got {out}")
     drawn = family.sample(model, n, seed=seed)
     if family.text and out is None:
-        typer.echo(results.as_text(drawn, card["vocabulary"]), nl=False)
+        typer.echo(results.as_text(drawn, card), nl=False)
         return
     path = (out or Path("samples.png")).with_suffix("")
-    typer.echo(f"{n} samples: {results.draw_samples(drawn, path, card.get('vocabulary', ''))}")
+    typer.echo(f"{n} samples: {results.draw_samples(drawn, path, card)}")
 
 
 @app.command()
@@ -250,7 +254,7 @@ def show_data(
     typer.echo(f"licence   {getattr(data, 'licence', 'none needed')}")
     first = families.halves(data)[0]
     if not first.is_floating_point():
-        typer.echo(results.as_text(first[None, :400], data.vocabulary))  # type: ignore[union-attr]
+        typer.echo(data.decode(first[:400]))  # type: ignore[union-attr]
     if picture is not None:
         if picture.suffix != ".png" or not first.is_floating_point():
             raise ValueError(f"--picture must be a .png of images or points; got {picture}")

@@ -9,7 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["ImageData", "PointData", "TextData"]
+__all__ = ["PADDING", "ImageData", "PointData", "TextData"]
+
+PADDING = -1  # in place of a token after the end of a text shorter than others of its batch
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -124,6 +126,7 @@ class TextData:
         vocabulary: The characters, each once; those of the held-out part included.
         source: Who made the text, and how it comes here.
         licence: Terms of the text.
+        separate_lines: Whether each line is a text of its own, such as a name.
 
     Raises:
         ValueError: There is no training token, tokens are not int64 of the shape (N,) or out of
@@ -136,6 +139,7 @@ class TextData:
     vocabulary: tuple[str, ...]
     source: str
     licence: str
+    separate_lines: bool = False
 
     def __post_init__(self) -> None:
         if any(len(entry) != 1 for entry in self.vocabulary):
@@ -187,6 +191,42 @@ class TextData:
         """
         _check_tokens(tokens, len(self.vocabulary), "tokens")
         return "".join(self.vocabulary[token] for token in tokens.tolist())
+
+    def rows(self, tokens: Int[Tensor, " n"]) -> Int[Tensor, "lines time"]:
+        """The lines of a text as separate texts, a row each: newline, the line, newline.
+
+        So a model reads in the first newline that a text begins, and says with the second that it
+        ends. Shorter rows are filled at their end with ``PADDING``; empty lines are left out.
+
+        Args:
+            tokens: A text, such as ``train_tokens``; it need not begin or end with a newline.
+
+        Raises:
+            ValueError: The vocabulary has no newline, the tokens are not those of a text, or no
+                line among them has a character.
+        """
+        if "\n" not in self.vocabulary:
+            raise ValueError(
+                f"vocabulary: has no newline; expected one that divides the lines of {self.name}"
+            )
+        _check_tokens(tokens, len(self.vocabulary), "tokens")
+        newline = tokens.new_tensor([self.vocabulary.index("\n")])
+        text = torch.cat([newline, tokens, newline])
+        ends = (text == newline).nonzero()[:, 0]
+        lengths = ends.diff() + 1  # both newlines counted
+        starts, lengths = ends[:-1][lengths > 2], lengths[lengths > 2]
+        if len(lengths) == 0:
+            raise ValueError(
+                f"tokens: {len(tokens)} of them and no line; expected a text with at least one "
+                "character that is not a newline"
+            )
+        place = torch.arange(int(lengths.max()), device=tokens.device)
+        index = (starts[:, None] + place).clamp(max=len(text) - 1)
+        return text[index].masked_fill(place >= lengths[:, None], PADDING)
+
+    def texts(self, tokens: Int[Tensor, " n"]) -> Int[Tensor, " n"] | Int[Tensor, "lines time"]:
+        """The tokens as a language model takes them: in ``rows`` if the lines are separate."""
+        return self.rows(tokens) if self.separate_lines else tokens
 
     def __repr__(self) -> str:
         return (

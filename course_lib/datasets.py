@@ -1,4 +1,4 @@
-"""Data sets that need no network: digits, faces, letters, points on a plane, source code.
+"""Data sets that need no network: digits, faces, letters, points, names, source code.
 
 Images are float32 tensors (N, C, H, W) with values in [−1, 1], labels are int64; a text is int64
 indices into its vocabulary. Every data set has a part for training and a held-out part; the split
@@ -29,6 +29,9 @@ from course_lib.glyphs import LICENCE as GLYPHS_LICENCE
 from course_lib.glyphs import SOURCE as GLYPHS_SOURCE
 from course_lib.glyphs import GlyphData, GlyphFactors, glyphs
 from course_lib.hub import hub
+from course_lib.names import LICENCE as NAMES_LICENCE
+from course_lib.names import SOURCE as NAMES_SOURCE
+from course_lib.names import first_names, surnames
 
 __all__ = [
     "BUILT_IN",
@@ -41,6 +44,7 @@ __all__ = [
     "cache_folder",
     "digits",
     "faces",
+    "first_names",
     "gaussian_ring",
     "glyphs",
     "hub",
@@ -48,6 +52,7 @@ __all__ = [
     "load",
     "mnist5k",
     "python_source",
+    "surnames",
     "text_file",
 ]
 
@@ -255,6 +260,13 @@ BUILT_IN: Mapping[str, BuiltIn] = {
         size=25,
         channels=1,
     ),
+    "first_names": BuiltIn(
+        first_names,
+        "text",
+        "5,163 first names of the US census of 1990, a line each",
+        NAMES_SOURCE,
+        NAMES_LICENCE,
+    ),
     "gaussian_ring": BuiltIn(
         gaussian_ring,
         "points",
@@ -287,6 +299,13 @@ BUILT_IN: Mapping[str, BuiltIn] = {
         "the first million characters of Python's standard library",
         "the standard library of Python, as installed",
         "PSF-2.0",
+    ),
+    "surnames": BuiltIn(
+        surnames,
+        "text",
+        "88,799 surnames of the US census of 1990, a line each",
+        NAMES_SOURCE,
+        NAMES_LICENCE,
     ),
 }
 

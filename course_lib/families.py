@@ -17,7 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from course_lib import autoencoder, datasets, dcgan, gan, presets, transformer, vae
+from course_lib import (
+    autoencoder,
+    autoregressive,
+    datasets,
+    dcgan,
+    gan,
+    ngrams,
+    presets,
+    recurrent,
+    transformer,
+    vae,
+)
 from course_lib.checkpoints import CheckpointError, load_checkpoint, read_card
 from course_lib.datasets import ImageData, PointData, TextData
 from course_lib.files import tensors_digest
@@ -47,7 +58,7 @@ class Family:
         losses: (config, networks, share, part, shape) -> the graphs of one step, for the memory;
             a process has a share of each batch, and computes its losses part by part.
         default_data: the data set that a preset is meant for; "" stands for the presets not named.
-        text: learns from one text instead of separate samples.
+        text: learns from a text instead of images or points.
         prepare: (config, training images, held-out images) -> both as the model takes them.
     """
 
@@ -115,10 +126,14 @@ def _black_or_white(config: vae.Config, train: Tensor, held_out: Tensor) -> tupl
 
 
 def _text_losses(
-    config: transformer.Config, networks: Networks, share: int, part: int, shape: Sequence[int]
+    config: autoregressive.Training,
+    networks: Networks,
+    share: int,
+    part: int,
+    shape: Sequence[int],
 ) -> Losses:
     text = torch.zeros(share, config.context + 1, dtype=torch.long)[:part]
-    return [lambda: transformer.cross_entropy(networks[0], text[:, :-1], text[:, 1:])]
+    return [lambda: autoregressive.cross_entropy(networks[0], text[:, :-1], text[:, 1:])]
 
 
 FAMILIES = {
@@ -159,11 +174,31 @@ FAMILIES = {
         default_data={"": "mnist5k"},
         prepare=_black_or_white,
     ),
+    "mlp": Family(
+        title="perceptron that predicts the next character",
+        presets=ngrams.PRESETS,
+        train=ngrams.train_mlp,
+        sample=autoregressive.sample,
+        build=lambda config, shape: (ngrams.build(config, shape[0]),),
+        losses=_text_losses,
+        default_data={"": "surnames", "full": "python_source"},
+        text=True,
+    ),
+    "lstm": Family(
+        title="recurrent language model",
+        presets=recurrent.PRESETS,
+        train=recurrent.train_lstm,
+        sample=autoregressive.sample,
+        build=lambda config, shape: (recurrent.build(config, shape[0]),),
+        losses=_text_losses,
+        default_data={"": "surnames", "full": "python_source"},
+        text=True,
+    ),
     "transformer": Family(
         title="decoder-only language model",
         presets=transformer.PRESETS,
         train=transformer.train_transformer,
-        sample=transformer.sample,
+        sample=autoregressive.sample,
         build=lambda config, shape: (transformer.build(config, shape[0]),),
         losses=_text_losses,
         default_data={"": "python_source"},
@@ -247,7 +282,9 @@ def shape_of(data: Data) -> list[int]:
 def arguments(data: Data) -> tuple[Any, ...]:
     """What a ``train_…`` function takes before the preset."""
     train, _ = halves(data)
-    return (train, len(data.vocabulary)) if isinstance(data, TextData) else (train,)
+    if isinstance(data, TextData):
+        return data.texts(train), len(data.vocabulary)
+    return (train,)
 
 
 def labels_for(config: Any, data: Data, *, held_out: bool = False) -> dict[str, Tensor]:
@@ -272,7 +309,7 @@ def labels_for(config: Any, data: Data, *, held_out: bool = False) -> dict[str, 
 
 def describe(family: str, preset: str, config: Any, data: Data, spec: str) -> dict[str, Any]:
     """The part of a run's card that says what is trained on what."""
-    card = {
+    card: dict[str, Any] = {
         "family": family,
         "preset": preset,
         "config": asdict(config),
@@ -282,6 +319,7 @@ def describe(family: str, preset: str, config: Any, data: Data, spec: str) -> di
     }
     if isinstance(data, TextData):
         card["vocabulary"] = "".join(data.vocabulary)
+        card["separate_lines"] = data.separate_lines
     return card
 
 

@@ -103,7 +103,7 @@ def launch(request: Request) -> None:
     }
 
     def show(samples: Tensor, path: Path) -> None:
-        results.draw_samples(samples, path, card.get("vocabulary", ""))
+        results.draw_samples(samples, path, card)
 
     saving = {"save_seconds": request.save_seconds, "save_steps": request.save_steps}
     run = Run(folder, card, resume=request.resume, show=show, **saving)  # type: ignore[arg-type]

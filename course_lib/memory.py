@@ -25,7 +25,8 @@ class Memory:
     """What one training step holds at once, in bytes.
 
     The workspace of the kernels, what the device's own library takes (several hundred MB on a
-    GPU) and the data set come on top.
+    GPU) and the data set come on top. The workspace is large for an LSTM only: on a CPU oneDNN
+    keeps as much again as the activations that are counted here.
     """
 
     parameters: int  # with the buffers
@@ -115,10 +116,11 @@ class _FusedAttention(TorchFunctionMode):
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         options = dict(kwargs or {})
-        if function is scaled_dot_product_attention and options.keys() <= _KNOWN_OPTIONS:
+        unmasked = options.keys() <= _KNOWN_OPTIONS and all(mask is None for mask in args[3:])
+        if function is scaled_dot_product_attention and unmasked:
             fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
             # The fused kernels draw what they drop anew, so dropout keeps nothing either.
-            return fused(*args, 0.0, options.get("is_causal", False))[0]
+            return fused(*args[:3], 0.0, options.get("is_causal", False))[0]
         return function(*args, **options)
 
 

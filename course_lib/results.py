@@ -20,9 +20,11 @@ from accelerate import PartialState
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from course_lib import autoencoder, families, transformer, vae
+from course_lib import autoencoder, families, vae
+from course_lib.autoregressive import LanguageModel, bits_per_character
 from course_lib.checks import check, one_of, whole
-from course_lib.datasets import ImageData, PointData
+from course_lib.data_types import PADDING
+from course_lib.datasets import ImageData, PointData, TextData
 from course_lib.evaluation import count_modes, judge, train_reference_classifier
 from course_lib.families import Data, Family
 from course_lib.files import write_atomically
@@ -61,8 +63,8 @@ def evaluate(
     character, beside those of the frequencies of characters alone.
 
     Args:
-        n: samples to draw; at most so many held-out examples are used too, and 100 characters of
-            the held-out text for each.
+        n: samples to draw; at most so many held-out examples are used too, such as lines of a text
+            whose lines are separate; of another text 100 characters for each.
         seed: of the samples, the classifier and the noise of the bounds.
         device: "auto" or "cpu".
         classifier: whether to train the classifier, which takes most of the time.
@@ -78,9 +80,11 @@ def evaluate(
     if not len(held_out):
         raise ValueError(f"{data.name} has no held-out part, beside which the model is judged")
     if family.text:
-        held_out = held_out[: n * CHARACTERS_A_SAMPLE]
-        bits = transformer.bits_per_character(model, held_out)  # type: ignore[arg-type]
-        alone = unigram_bits(train, held_out, len(data.vocabulary))  # type: ignore[union-attr]
+        assert isinstance(data, TextData) and isinstance(model, LanguageModel)
+        texts = data.texts(held_out)[: n if data.separate_lines else n * CHARACTERS_A_SAMPLE]
+        bits = bits_per_character(model, texts)
+        predicted = texts[..., 1:]
+        alone = unigram_bits(train, predicted[predicted != PADDING], len(data.vocabulary))
         return {
             "model": {"bits per character": bits},
             "frequencies alone": {"bits per character": alone},
@@ -197,14 +201,16 @@ def _cell(value: Any) -> str:
 # --- Pictures ------------------------------------------------------------------------------------
 
 
-def draw_samples(samples: Shaped[Tensor, "n ..."], path: Path, vocabulary: str = "") -> Path:
+def draw_samples(
+    samples: Shaped[Tensor, "n ..."], path: Path, card: Mapping[str, Any] | None = None
+) -> Path:
     """Draw samples to a file beside ``path``, which has no suffix; returns the file.
 
-    Images become a grid, points a scatter plot, both .png; tokens of ``vocabulary`` a .txt.
+    Images become a grid, points a scatter plot, both .png; tokens a .txt, see :func:`as_text`.
     """
     if not samples.is_floating_point():
         file = path.with_name(f"{path.name}.txt")
-        content = as_text(samples, vocabulary).encode()
+        content = as_text(samples, card or {}).encode()
     else:
         file = path.with_name(f"{path.name}.png")
         samples = samples.nan_to_num()  # a run that diverges is stopped by its metrics, not here
@@ -214,9 +220,15 @@ def draw_samples(samples: Shaped[Tensor, "n ..."], path: Path, vocabulary: str =
     return file
 
 
-def as_text(tokens: Int[Tensor, "n length"], vocabulary: Sequence[str]) -> str:
-    """The texts, a line of dashes between them."""
-    texts = ("".join(vocabulary[token] for token in row) for row in tokens.tolist())
+def as_text(tokens: Int[Tensor, "n length"], card: Mapping[str, Any]) -> str:
+    """The texts, a line of dashes between them; of separate lines the first one of each.
+
+    ``card`` is that of the run, which knows the ``vocabulary`` and whether there are
+    ``separate_lines``.
+    """
+    texts = ["".join(card["vocabulary"][token] for token in row) for row in tokens.tolist()]
+    if card["separate_lines"]:  # which begin and end with a newline
+        return "".join(text[1:].partition("\n")[0] + "\n" for text in texts)
     return f"\n{'-' * 40}\n".join(texts) + "\n"
 
 

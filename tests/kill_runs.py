@@ -1,6 +1,6 @@
 """Kill training at random moments, go on, kill again; then compare with a training not killed.
 
-    python tests/kill_runs.py [--kills 20] [--seed 0] [gan dcgan vae classifier]
+    python tests/kill_runs.py [--kills 20] [--seed 0] [gan dcgan vae lstm classifier]
 
 For each kind of training: processes of their own train in a run's folder and are killed by SIGKILL
 at random moments, again and again, until one of them reaches the end; if that is before the wished
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from course_lib import dcgan, gan, vae
+from course_lib import dcgan, gan, recurrent, vae
 from course_lib.history import Snapshots
 from course_lib.runs import HISTORY, Run
 from course_lib.state import pack, unpack
@@ -34,6 +34,7 @@ from course_lib.training import Trainer
 
 IMAGES = torch.rand(90, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
 LABELS = torch.arange(90) % 5
+TEXT = torch.randint(9, (2000,), generator=torch.Generator().manual_seed(0))
 SEED = 3
 
 
@@ -79,6 +80,19 @@ def train_vae(trainer: Trainer):
     )
 
 
+def train_lstm(trainer: Trainer):
+    """A text, dropout inside torch's own kernel, a schedule, clipping."""
+    return recurrent.train_lstm(
+        *(TEXT, 9, "tiny"),
+        trainer=trainer,
+        steps=200,
+        layers=2,
+        dropout=0.3,
+        snapshots=3,
+        snapshot_size=4,
+    )
+
+
 def train_classifier(trainer: Trainer):
     """A learning-rate schedule, labels, micro-batches, and chance from Python, NumPy and torch."""
     model = nn.Sequential(
@@ -110,6 +124,7 @@ TRAININGS: dict[str, Callable[[Trainer], object]] = {
     "gan": train_gan,
     "dcgan": train_dcgan,
     "vae": train_vae,
+    "lstm": train_lstm,
     "classifier": train_classifier,
 }
 

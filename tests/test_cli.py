@@ -19,13 +19,14 @@ from course_lib.runs import read_run_card
 
 COMMANDS = ("train", "sample", "evaluate", "results", "models", "data", "bench")
 TEXT = "tell me, o muse, of that ingenious hero who travelled far and wide. "
+TEXT_FAMILIES = ("mlp", "lstm", "transformer")
 # What is quick to load and to train, a family.
 TINY = {
     "gan": ["--data", "digits"],
     "dcgan": ["--data", "IMAGES"],  # without classes, so that no classifier is trained
     "autoencoder": ["--data", "digits"],
     "vae": ["--data", "digits"],
-    "transformer": ["--data", "TEXT"],
+    **{name: ["--data", "TEXT"] for name in TEXT_FAMILIES},
 }
 
 
@@ -126,7 +127,7 @@ def test_a_run_leaves_its_card_pictures_history_and_weights(name: str, runs) -> 
     assert (folder / "model.safetensors").stat().st_size > 1000
     steps = families.FAMILIES[name].presets["tiny"].steps
     assert len((folder / "history.jsonl").read_text().splitlines()) == steps
-    suffix = ".txt" if name == "transformer" else ".png"
+    suffix = ".txt" if name in TEXT_FAMILIES else ".png"
     drawn = sorted(path.name for path in (folder / "samples").iterdir())
     assert drawn[0] == f"step-000000{suffix}" and drawn[-1] == f"step-{steps:06d}{suffix}"
     assert len(drawn) == min(launch.SNAPSHOTS, steps + 1)
@@ -135,7 +136,7 @@ def test_a_run_leaves_its_card_pictures_history_and_weights(name: str, runs) -> 
 @pytest.mark.parametrize("name", TINY)
 def test_samples_are_drawn_and_repeat_under_a_seed(name: str, runs, tmp_path) -> None:
     folder = runs[0] / name
-    suffix = ".txt" if name == "transformer" else ".png"
+    suffix = ".txt" if name in TEXT_FAMILIES else ".png"
     files = [tmp_path / f"{i}{suffix}" for i in range(3)]
     for file, seed in zip(files, (4, 4, 5), strict=True):
         course("sample", folder, "--n", 9, "--seed", seed, "--out", file)
@@ -149,10 +150,22 @@ def test_texts_are_printed(runs) -> None:
     assert {*first, *second} <= set(TEXT) and first != second
 
 
+def test_samples_of_separate_lines_are_one_line_each(tmp_path) -> None:
+    """A model of names ends its text with a newline; what it would say after it is not shown."""
+    folder = tmp_path / "names"
+    options = ["--preset", "tiny", "--device", "cpu", "--out", folder, "--steps", 60]
+    said = course("train", "lstm", "--data", "first_names", *options, "--set", "learning_rate=0.02")
+    assert read_run_card(folder)["separate_lines"] and "frequencies alone" in said
+    drawn = course("sample", folder, "-n", 30)
+    assert re.fullmatch(r"([a-z]*\n){30}", drawn) and len(set(drawn.split())) > 20
+    history = [json.loads(row)["cross_entropy"] for row in (folder / "history.jsonl").open()]
+    assert history[-1] < history[0] - 0.4
+
+
 @pytest.mark.parametrize("name", TINY)
 def test_evaluation_prints_json(name: str, runs) -> None:
     report = json.loads(course("evaluate", runs[0] / name, "--n", 40, "--device", "cpu", "--json"))
-    best = "frequencies alone" if name == "transformer" else "held out"
+    best = "frequencies alone" if name in TEXT_FAMILIES else "held out"
     assert best in report and all(report.values())
 
 

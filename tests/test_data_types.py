@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from course_lib.data_types import TextData
+from course_lib.data_types import PADDING, TextData
 
 
 def text_data(vocabulary="ab"):
@@ -83,6 +83,43 @@ def test_bad_tokens_are_refused(tokens, message):
     decode = TextData.decode.__wrapped__
     with pytest.raises(ValueError, match=f"^tokens: .*{message}"):
         decode(text_data(), tokens)
+
+
+@given(st.text("\nab", min_size=1).filter(lambda text: text.strip("\n")))
+def test_rows_agree_with_splitting_the_text(text):
+    """Whether or not it begins and ends with a newline, and with empty lines anywhere."""
+    data = text_data("a\nb")
+    rows = data.rows(data.encode(text))
+    lines = [line for line in text.split("\n") if line]
+    assert rows.dtype == torch.int64
+    assert rows.shape == (len(lines), max(map(len, lines)) + 2)
+    for row, line in zip(rows, lines, strict=True):
+        length = len(line) + 2
+        assert data.decode(row[:length]) == f"\n{line}\n"
+        assert (row[length:] == PADDING).all()
+
+
+def test_rows_of_a_text_by_hand():
+    data = text_data("\nab")
+    expected = [[0, 1, 0, -1], [0, 2, 1, 0]]
+    assert data.rows(torch.tensor([0, 1, 0, 0, 2, 1, 0])).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "tokens", "message"),
+    [
+        ("ab", torch.tensor([0]), "^vocabulary: has no newline; .* lines of two"),
+        ("\na", torch.tensor([0, 0]), "^tokens: 2 of them and no line"),
+        ("\na", torch.tensor([0])[:0], "^tokens: 0 of them and no line"),
+        ("\na", torch.tensor([2]), "^tokens: from 2 to 2; expected 0 to 1"),
+        ("\na", torch.tensor([[1]]), r"^tokens: shape \(1, 1\)"),
+        ("\na", torch.tensor([1.0]), "^tokens: torch.float32"),
+    ],
+)
+def test_rows_of_no_lines_are_refused(vocabulary, tokens, message):
+    rows = TextData.rows.__wrapped__  # the run-time check of the shapes would come before it
+    with pytest.raises(ValueError, match=message):
+        rows(text_data(vocabulary), tokens)
 
 
 @pytest.mark.parametrize(

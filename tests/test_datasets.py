@@ -548,6 +548,9 @@ def test_built_in_data_are_what_their_records_say(name, cache):
         assert data.train_images.shape[1:] == (about.channels, about.size, about.size)
         stated = int(about.description.split()[0].replace(",", ""))
         assert len(data.train_images) + len(data.test_images) == stated
+    if about.description.endswith("a line each"):
+        lines = sum(len(data.rows(part)) for part in (data.train_tokens, data.test_tokens))
+        assert lines == int(about.description.split()[0].replace(",", ""))
     if about.kind != "points":
         assert data.source.startswith(about.source) and data.licence == about.licence
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import autoencoder, dcgan, gan, transformer, vae
+from course_lib import autoencoder, dcgan, gan, ngrams, recurrent, transformer, vae
 from course_lib.evaluation import train_reference_classifier
 from course_lib.runs import Run
 from course_lib.training import Trainer
@@ -24,8 +24,13 @@ CHANCE_AND_STATE = {
 
 
 def train(family: str, trainer: Trainer):
-    if family == "transformer":
-        return transformer.train_transformer(TEXT, 9, "tiny", trainer=trainer)
+    texts = {
+        "mlp": ngrams.train_mlp,
+        "lstm": recurrent.train_lstm,
+        "transformer": transformer.train_transformer,
+    }
+    if family in texts:
+        return texts[family](TEXT, 9, "tiny", dropout=0.1, trainer=trainer)
     function, changes = {
         "gan": (gan.train_gan, {"dropout": 0.3, "batch_norm": True, "average_decay": 0.9}),
         "dcgan": (dcgan.train_dcgan, {}),
@@ -39,7 +44,7 @@ def weights(made) -> torch.Tensor:
     return nn.utils.parameters_to_vector(made.model.parameters())
 
 
-FAMILIES = ["gan", "dcgan", "autoencoder", "vae", "transformer"]
+FAMILIES = ["gan", "dcgan", "autoencoder", "vae", "mlp", "lstm", "transformer"]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])

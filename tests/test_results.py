@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from course_lib import autoencoder, datasets, families, gan, results, transformer, vae
+from course_lib import autoencoder, datasets, families, gan, ngrams, results, transformer, vae
 from course_lib.data_types import TextData
 from course_lib.runs import RunError
 
@@ -163,6 +163,35 @@ def test_a_language_model_that_knows_nothing_needs_all_the_bits() -> None:
     assert bits["frequencies alone"] < bits["model"]
 
 
+def test_separate_lines_are_judged_one_by_one() -> None:
+    """A table of pairs and the frequencies alone, each against a count by hand; n is in lines."""
+    text = "\n" + "ab\nba\nabba\n" * 100
+    data = TextData.from_text("lines", text, "\nab\nb\nbbbb\n", source="", licence="")
+    data = dataclasses.replace(data, separate_lines=True)
+    model = ngrams.NGram(data.texts(data.train_tokens), 3, order=2, strength=1e-6)
+    config = transformer.configure("tiny")
+    report = results.evaluate(
+        families.FAMILIES["transformer"], config, model, data, n=2, device="cpu"
+    )
+    # What follows what in the three lines "ab", "ba" and "abba".
+    after = {"\n": {"a": 2, "b": 1}, "a": {"b": 2, "\n": 2}, "b": {"\n": 1, "a": 2, "b": 1}}
+    pairs = ["\na", "ab", "b\n", "\nb", "b\n"]
+    bits = [-math.log2(after[x][y] / sum(after[x].values())) for x, y in pairs]
+    found = {name: row["bits per character"] for name, row in report.items()}
+    assert found["model"] == pytest.approx(sum(bits) / 5, rel=1e-4)
+    share = {"\n": 302 / 1104, "a": 401 / 1104, "b": 401 / 1104}
+    alone = [-math.log2(share[y]) for _, y in pairs]
+    assert found["frequencies alone"] == pytest.approx(sum(alone) / 5, rel=1e-6)
+
+
+def test_the_first_line_of_each_sample_is_shown_where_lines_are_separate() -> None:
+    tokens = torch.tensor([[0, 1, 2, 0, 2], [0, 0, 1, 1, 1], [0, 1, 1, 1, 1]])
+    card = {"vocabulary": "\nab", "separate_lines": True}
+    assert results.as_text(tokens, card) == "ab\n\naaaa\n"
+    whole = results.as_text(tokens, card | {"separate_lines": False})
+    assert whole.split("-" * 40) == ["\nab\nb\n", "\n\n\naaa\n", "\n\naaaa\n"]
+
+
 def test_bits_of_the_frequencies_alone_are_their_entropy() -> None:
     train = torch.tensor([0] * 8 + [1] * 4 + [2] * 4).repeat(1000)
     assert results.unigram_bits(train, train, 3) == pytest.approx(1.5, abs=1e-3)
@@ -234,7 +263,8 @@ def test_colours_stay_colours(tmp_path) -> None:
 def test_points_become_a_picture_and_tokens_a_text(tmp_path) -> None:
     points = results.draw_samples(RING.train_points[:50], tmp_path / "points")
     assert Image.open(points).size[0] > 200
-    text = results.draw_samples(torch.tensor([[0, 1], [1, 1]]), tmp_path / "text", "ab")
+    card = {"vocabulary": "ab", "separate_lines": False}
+    text = results.draw_samples(torch.tensor([[0, 1], [1, 1]]), tmp_path / "text", card)
     first, dashes, second = text.read_text().splitlines()
     assert (first, set(dashes), second) == ("ab", {"-"}, "bb")
 

@@ -1,0 +1,254 @@
+"""What a character Transformer learns from a million characters of Python, and what it writes.
+
+Writes results/python_source.json, which chapter 13 shows: bits per character after pre-training,
+texts that the model writes and how many of its functions Python can parse; then fine-tuning on a
+module of PyTorch, beside training on that module alone. About 15 minutes on one CPU core; what is
+recorded already with the same settings is kept, and so are the weights, in runs/.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import time
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import typer
+from language_models import RESULTS, Record, Rows, Run, bits, count, quiet, shown
+from torch import Tensor
+
+from course_lib import datasets, transformer
+from course_lib.autoregressive import generate
+from course_lib.checkpoints import load_checkpoint, read_card, save_checkpoint
+from course_lib.data_types import TextData
+from course_lib.transformer import TransformerLanguageModel
+
+WEIGHTS = RESULTS.parent / "runs" / "python_source.safetensors"
+CURVE = 100  # points of the curve of the loss, at most
+
+PRETRAINING: dict[str, Any] = {
+    "steps": 3000,
+    "batch_size": 12,
+    "context": 128,
+    "layers": 2,
+    "heads": 4,
+    "width": 128,
+    "positions": "rotary",
+    "learning_rate": 4e-3,
+    "warmup_steps": 100,
+    "dropout": 0.0,
+    "weight_decay": 0.1,
+}
+# The module's first characters to learn from, those after them held out, then those that the number
+# of steps is chosen with.
+LEARNT, HELD_OUT, ASIDE = 20_000, 20_000, 10_000
+STUDENTS: dict[
+    str, tuple[dict[str, Any], list[int]]
+] = {  # the settings, and the numbers of steps of which the best is kept
+    "fine-tuned": (
+        {"learning_rate": 1e-3, "dropout": 0.1, "warmup_steps": 10},
+        [30, 60, 120],
+    ),
+    "from scratch": (
+        {"learning_rate": 4e-3, "dropout": 0.1, "warmup_steps": 20},
+        [75, 150, 300],
+    ),
+}
+
+CONTINUED = 400  # characters after each prompt
+DRAWN: dict[str, Any] = {"temperature": 0.8, "top_p": 0.95}
+PROMPTS: list[tuple[str, dict[str, Any]]] = [
+    ("def ", DRAWN),
+    ("class ", DRAWN),
+    ("import ", DRAWN),
+    ("    def __init__(self", DRAWN),
+    ("for i in range(", DRAWN),
+    ("def ", {"temperature": 0.0}),
+]
+FUNCTIONS, LONGEST = 50, 600  # functions to draw, and the characters after "def " of each
+STATEMENT = re.compile(r"\n(?=\S)")  # what ends a function: a line that is not indented
+
+
+# --- What the record says ------------------------------------------------------------------------
+
+
+def difference(rows: Rows) -> Run:
+    """From scratch minus fine-tuned, seed by seed: what pre-training is worth, in bits."""
+    tuned, alone = (
+        {run["seed"]: run["bits_per_character"] for run in rows[name]} for name in STUDENTS
+    )
+    gains = [alone[seed] - tuned[seed] for seed in tuned if seed in alone]
+    if len(gains) < 2:
+        return {}
+    mean, spread = float(np.mean(gains)), float(np.std(gains, ddof=1))
+    numbers = {"mean": mean, "standard_deviation": spread, "least": min(gains), "most": max(gains)}
+    return {"difference": {name: round(value, 4) for name, value in numbers.items()}}
+
+
+RECORD = Record(
+    "python_source",
+    "pre-training: a Transformer learns the first 900,000 characters of python_source (Python's "
+    "standard library); bits_per_character is of the 100,000 held-out ones, lower is better, and "
+    "train_bits_per_character of the first 100,000 that it learnt from. curve is the mean of the "
+    "training loss over the steps since the last point, in bits a character. The learning rate is "
+    "that of this width in scaling.json. samples are continuations of "
+    f"{CONTINUED} characters, one a prompt, with the seed 0; none was chosen. functions: "
+    f'{FUNCTIONS} texts drawn after "def " at the beginning of a line, {LONGEST} characters each, '
+    "with the same temperature and top_p. A function is whole if a line that is not indented "
+    "follows within these characters; it is cut there, and parsed if ast.parse accepts it. "
+    "real_functions: the same of every line of the held-out text that begins with def. "
+    f"The other rows: activation.py of torch.nn.modules, {LEARNT:,} characters to learn from and "
+    f"the {HELD_OUT:,} after them held out; bits_per_character is of these. The pre-trained model "
+    "alone has seen none of it; fine-tuned begins with its weights, from scratch with random ones. "
+    "Both train once with each number of steps in steps_tried and keep the one that predicts "
+    f"{ASIDE:,} further characters best (bits_aside). A seed gives the order of training, dropout "
+    "and the random weights; the pre-trained model and the texts are the same. difference is from "
+    "scratch minus fine-tuned over the seeds.",
+    ["pre-training", "pre-trained alone", *STUDENTS],
+    difference,
+)
+
+
+# --- What a model writes -------------------------------------------------------------------------
+
+
+def continuation(
+    data: TextData, model: TransformerLanguageModel, prompt: str, drawn: dict[str, Any]
+) -> Run:
+    """One text, the prompt included."""
+    text = generate(model, data.encode(prompt)[None], CONTINUED, seed=0, **drawn)
+    return {"prompt": prompt, **drawn, "text": data.decode(text[0])}
+
+
+def judge(texts: list[str]) -> dict[str, int]:
+    """How many texts that begin with a function have the whole of it, and how many of these parse.
+
+    Args:
+        texts: each begins with ``def``.
+    """
+    ends = [(text, STATEMENT.search(text)) for text in texts]
+    whole = [text[: end.start()] for text, end in ends if end is not None]
+    parsed = 0
+    for function in whole:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of odd escapes in strings
+                ast.parse(function)
+        except SyntaxError:
+            continue
+        parsed += 1
+    return {"drawn": len(texts), "whole": len(whole), "parsed": parsed}
+
+
+def functions(data: TextData, model: TransformerLanguageModel) -> dict[str, dict[str, int]]:
+    """The model's functions, and those of the held-out text cut to the same length."""
+    prompt = data.encode("\ndef ").expand(FUNCTIONS, -1)
+    drawn = [data.decode(text)[1:] for text in generate(model, prompt, LONGEST, seed=0, **DRAWN)]
+    held_out = data.decode(data.test_tokens)
+    starts = [match.end() for match in re.finditer(r"\n(?=def )", held_out)]
+    real = [held_out[start : start + len("def ") + LONGEST] for start in starts]
+    return {"functions": judge(drawn), "real_functions": judge(real)}
+
+
+# --- Pre-training --------------------------------------------------------------------------------
+
+
+def pretrained(data: TextData) -> TransformerLanguageModel:
+    """The model that knows the standard library: read from runs/, or trained and recorded."""
+    config, size = transformer.configure("quick", **PRETRAINING), len(data.vocabulary)
+    settings = shown(asdict(config))
+    model = transformer.build(config, size)
+    if not WEIGHTS.exists() or read_card(WEIGHTS)["settings"] != settings:
+        since = time.process_time()
+        trained = transformer.train_transformer(
+            data.train_tokens, size, trainer=quiet(0), **PRETRAINING
+        )
+        seconds = round(time.process_time() - since, 1)
+        every = -(-config.steps // CURVE)
+        losses = np.array(trained.history["cross_entropy"]) / np.log(2)
+        ends = [*range(every, config.steps, every), config.steps]
+        curve = {
+            "steps": ends,
+            "bits": [round(float(losses[max(0, end - every) : end].mean()), 4) for end in ends],
+        }
+        card = {
+            "preset": "quick",
+            "data": data.name,
+            "seed": 0,
+            "metrics": {"processor_seconds": seconds, "curve": curve},
+            "settings": settings,
+        }
+        save_checkpoint(WEIGHTS, trained.model, card)
+    metrics = load_checkpoint(WEIGHTS, model)["metrics"]
+    model.eval()
+    drawing = {"prompts": PROMPTS, "continued": CONTINUED, "functions": [FUNCTIONS, LONGEST]}
+    if not RECORD.has("pre-training", 0, settings | drawing):
+        run = {
+            "seed": 0,
+            "bits_per_character": bits(model, data.test_tokens),
+            "train_bits_per_character": bits(model, data.train_tokens[:100_000]),
+            "steps": config.steps,
+            "parameters": count(model),
+            **metrics,
+            **functions(data, model),
+            "samples": [continuation(data, model, *prompt) for prompt in PROMPTS],
+        }
+        RECORD.keep("pre-training", run, settings | drawing)
+    return model
+
+
+# --- Fine-tuning ---------------------------------------------------------------------------------
+
+
+def module(data: TextData) -> tuple[Tensor, ...]:
+    """The characters to learn from, those held out, and those to choose the steps with."""
+    path = Path(torch.nn.__file__).parent / "modules" / "activation.py"
+    text = "".join(c for c in path.read_text(encoding="utf-8") if c in data.vocabulary)
+    return data.encode(text[: LEARNT + HELD_OUT + ASIDE]).split([LEARNT, HELD_OUT, ASIDE])
+
+
+def main(seeds: int = 3) -> None:
+    """Pre-train once, then learn the module with every seed in both ways."""
+    torch.set_num_threads(1)
+    data = datasets.python_source()
+    start, size = pretrained(data), len(data.vocabulary)
+    learnt, held_out, aside = module(data)
+    pretraining = asdict(transformer.configure("quick", **PRETRAINING))
+    alone: Run = {"seed": 0, "bits_per_character": bits(start, held_out)}
+    RECORD.keep("pre-trained alone", alone, pretraining)
+    for seed in range(seeds):
+        for row, (changes, steps_tried) in STUDENTS.items():
+            config = asdict(transformer.configure("quick", **(PRETRAINING | changes)))
+            settings = config | {"pretraining": pretraining, "steps_tried": steps_tried}
+            if RECORD.has(row, seed, settings):
+                continue
+            since, models, tried = time.process_time(), {}, {}
+            for steps in steps_tried:
+                models[steps] = transformer.train_transformer(
+                    *(learnt, size),
+                    start=start if row == "fine-tuned" else None,
+                    trainer=quiet(seed),
+                    **(PRETRAINING | changes | {"steps": steps}),
+                ).model
+                tried[steps] = bits(models[steps], aside)
+            best = min(tried, key=tried.__getitem__)
+            run: Run = {
+                "seed": seed,
+                "bits_per_character": bits(models[best], held_out),
+                "train_bits_per_character": bits(models[best], learnt),
+                "steps": best,
+                "bits_aside": tried,
+                "processor_seconds": round(time.process_time() - since, 1),
+            }
+            if seed == 0:
+                run["samples"] = [continuation(data, models[best], "class Linear(", DRAWN)]
+            RECORD.keep(row, run, settings)
+
+
+if __name__ == "__main__":
+    typer.run(main)
