@@ -143,9 +143,15 @@ class Cache:
         The model counts the tokens once, in ``length``, when all layers have read them.
 
         Raises:
-            ValueError: for more tokens than there is room for.
+            ValueError: for more tokens than there is room for, or several after the first ones.
         """
-        end = self.length + new.shape[3]
+        time = new.shape[3]
+        if self.length and time > 1:  # the fused kernel would count their places from 0
+            raise ValueError(
+                f"new must be one token after those in the cache; got {time} after {self.length}. "
+                "Give them one at a time, or begin a new cache with the last tokens of the text"
+            )
+        end = self.length + time
         if end > self.room:  # or torch would drop a token that finds no room, and say nothing
             raise ValueError(f"room must be at least {end}, the tokens so far; got {self.room}")
         if layer not in self._kept:  # once, so that no step copies what was there before
@@ -202,9 +208,12 @@ class MultiHeadAttention(nn.Module):
                 first tokens, or the one next.
 
         Raises:
-            ValueError: for a mask that is not of truth values, or a causal look at a source.
+            ValueError: for a mask that is not of truth values, a causal look at a source, a cache
+                of a source, or tokens that the cache does not take.
         """
         mask, causal = self._mask(x, source, mask, causal)
+        if cache is not None and source is not None:  # it would grow by the same source each time
+            raise ValueError("cache must be None where there is a source, which is there at once")
         query, keys_values = self._heads(x, source, 0 if cache is None else cache.length)
         key, value = keys_values if cache is None else cache.extend(self, keys_values)
         with torch.autocast("cpu", enabled=False):  # or it would go back to bf16, see _heads

@@ -39,6 +39,9 @@ class LanguageModel(nn.Module):
         context: the longest text, in tokens, that the model can read at once; None: any.
         sample_length: tokens in a text of :func:`sample`, and in the pieces into which
             :func:`bits_per_character` cuts a long text.
+
+    Raises:
+        ValueError: for a vocabulary of less than one token.
     """
 
     first_token: Tensor  # p(x_1), which no earlier token can tell: uniform until training sets it
@@ -85,10 +88,14 @@ def cross_entropy(
     nothing is predicted. Computed in single precision at least, whatever that of the model.
     """
     logits = model(tokens.clamp(min=0))  # padding comes last, where no prediction can see it
-    logits = logits.float() if logits.dtype.itemsize < 4 else logits
     return functional.cross_entropy(
-        logits.flatten(0, 1), next_tokens.flatten(), ignore_index=PADDING
+        _single(logits).flatten(0, 1), next_tokens.flatten(), ignore_index=PADDING
     )
+
+
+def _single(logits: Tensor) -> Tensor:
+    """In single precision at least."""
+    return logits.float() if logits.dtype.itemsize < 4 else logits
 
 
 def bits_per_character(model: LanguageModel, tokens: Text, *, batch_size: int = 64) -> float:
@@ -245,7 +252,9 @@ def fit(
 
     Args:
         tokens: the training texts as ids. An example is a row; or ``context`` tokens cut from
-            anywhere in a long text, which is longer than that.
+            anywhere in a long text, which is longer than that. A step's loss is the mean over the
+            tokens of its batch; where rows of unequal length are shared by processes or
+            accumulated in parts, it is the mean of the parts' means.
         snapshots: how many sets of samples to keep, evenly spaced from step 0 to the last;
             fewer if there are fewer steps.
         snapshot_size: texts in a snapshot.
@@ -300,9 +309,10 @@ def next_token_probabilities(
     top_k: int | None = None,
     top_p: float | int | None = None,
 ) -> Float[Tensor, "*batch vocabulary"]:
-    """The distribution from which the next token is drawn.
+    """The distribution from which the next token is drawn, in single precision at least.
 
     Args:
+        logits: of any size; -inf for a token that cannot come.
         temperature: divides the logits: 1 leaves the model's probabilities, less makes likely
             tokens likelier, and 0 takes the likeliest one.
         top_k: only the k likeliest tokens remain; None: all.
@@ -310,7 +320,7 @@ def next_token_probabilities(
             (Holtzman et al. 2020, arXiv 1904.09751), one at least; None: all.
 
     Raises:
-        ValueError: for an argument out of range.
+        ValueError: for an argument out of range, or logits without a finite largest one.
     """
     checks.check(
         {
@@ -320,11 +330,18 @@ def next_token_probabilities(
         },
         {"temperature": temperature, "top_k": top_k, "top_p": top_p},
     )
+    logits = _single(logits)
+    most = logits.amax(dim=-1, keepdim=True)
+    if not most.isfinite().all():  # NaN would be drawn as if it were the likeliest
+        raise ValueError(
+            "logits must have a finite largest one in each row, got NaN or infinity; has the model "
+            "diverged?"
+        )
     if temperature == 0:
         likeliest = logits.argmax(dim=-1)
         return functional.one_hot(likeliest, logits.shape[-1]).to(logits.dtype)
     # From the largest logit down, so that a small temperature cannot overflow.
-    p = ((logits - logits.amax(dim=-1, keepdim=True)) / temperature).softmax(dim=-1)
+    p = ((logits - most) / temperature).softmax(dim=-1)
     if top_p == 1:
         top_p = None  # for rounding would leave out the least likely tokens
     if top_k is None and top_p is None:

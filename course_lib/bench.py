@@ -131,12 +131,14 @@ def _vae() -> Subject:
 
 
 def _transformer() -> Subject:
-    config, vocabulary = transformer.configure("quick"), 65
+    # nanoGPT's model for characters on a laptop's CPU; the preset is one that learns faster.
+    changes: dict[str, Any] = {"layers": 4, "positions": "learnt", "learning_rate": 1e-3}
+    config, vocabulary = transformer.configure("quick", **changes), 65
     tokens = torch.randint(vocabulary, (20_000,), generator=torch.Generator().manual_seed(0))
     return Subject(
         config.batch_size,
         lambda trainer, steps: transformer.train_transformer(
-            tokens, vocabulary, "quick", trainer=trainer, steps=steps, snapshot_size=1
+            tokens, vocabulary, "quick", trainer=trainer, steps=steps, snapshot_size=1, **changes
         ),
         lambda: baselines.transformer_loop(transformer.build(config, vocabulary), tokens, config),
         compiled=True,

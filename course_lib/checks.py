@@ -42,7 +42,10 @@ def number(least: float | int, below: float | int = math.inf) -> Rule:
 
 def share() -> Rule:
     """A number in [0, 1], both ends included."""
-    return lambda value: value == 1 or is_number(value, 0, 1), "a number (float or int) from 0 to 1"
+    return (
+        lambda value: is_number(value, 0, math.inf) and value <= 1,
+        "a number (float or int) from 0 to 1",
+    )
 
 
 def truth() -> Rule:

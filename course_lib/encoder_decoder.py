@@ -91,6 +91,7 @@ class EncoderDecoder(nn.Module):
         dropout: float | int = 0.0,
     ) -> None:
         super().__init__()
+        self.vocabulary_sizes = source_vocabulary_size, target_vocabulary_size
         self.source_tokens = nn.Embedding(source_vocabulary_size, width)
         self.target_tokens = nn.Embedding(target_vocabulary_size, width)
         self.encoder = nn.ModuleList(
@@ -130,10 +131,9 @@ class EncoderDecoder(nn.Module):
         Rows of numbers from 0 to 1 with the sum 1; padding of the source gets 0.
 
         Raises:
-            ValueError: for tokens that are not of the vocabularies.
+            ValueError: for tokens that are not of the vocabularies, or no pairs.
         """
-        check_tokens(source, self.source_tokens.num_embeddings, least=1)
-        check_tokens(target, self.target_tokens.num_embeddings, least=1)
+        source, target = _checked(self, 1, source=source, target=target)
         with evaluating(self):
             read, mask = self.encode(source)
             x = _embed(self.target_tokens, target)
@@ -147,6 +147,28 @@ class EncoderDecoder(nn.Module):
 def _embed(table: nn.Embedding, tokens: Tensor) -> Float[Tensor, "batch time width"]:
     places = sinusoidal_positions(tokens.shape[1], table.embedding_dim).to(table.weight)
     return table(tokens.clamp(min=0)) + places
+
+
+def _checked(model: EncoderDecoder, least: int, **texts: Tensor) -> list[Tensor]:
+    """A source and a target, by their names, as the model takes them.
+
+    Raises:
+        ValueError: unless they are as many rows of tokens of the model's vocabularies, ``least`` or
+            more in each target.
+    """
+    for (name, tokens), size, shortest in zip(
+        texts.items(), model.vocabulary_sizes, (1, least), strict=True
+    ):
+        if tokens.ndim != 2:
+            raise ValueError(
+                f"{name} must be (n, time), a row a text, got {tuple(tokens.shape)}; of one text, "
+                f"{name}[None]"
+            )
+        check_tokens(tokens, size, least=shortest)
+    counts = {name: len(tokens) for name, tokens in texts.items()}
+    if len(set(counts.values())) > 1:  # or torch would take a single row for all of the other
+        raise ValueError(f"{' and '.join(counts)} must be pairs, got {counts}, a row a text")
+    return [tokens.to(model.output.weight.device, torch.long) for tokens in texts.values()]
 
 
 def translate(
@@ -164,10 +186,7 @@ def translate(
     """
     checks.check({"length": checks.whole(1)}, {"length": length})
     target = torch.full((len(source), 1), first)
-    check_tokens(source, model.source_tokens.num_embeddings, least=1)
-    check_tokens(target, model.target_tokens.num_embeddings, least=1)
-    device = model.output.weight.device
-    source, target = source.to(device), target.to(device)
+    source, target = _checked(model, 1, source=source, first=target)
     with evaluating(model):
         for _ in range(length - 1):
             likeliest = model(source, target)[:, -1].argmax(dim=1, keepdim=True)
@@ -265,8 +284,6 @@ def train_encoder_decoder(
         TrainingDivergedError: when the loss, or at the end a weight, is no longer finite.
     """
     config = presets.configure(PRESETS, preset, changes)
-    for tokens, size, least in zip((sources, targets), vocabulary_sizes, (1, 2), strict=True):
-        check_tokens(tokens, size, least=least)
     trainer = trainer_for(seed, trainer)
     model = EncoderDecoder(
         *vocabulary_sizes,
@@ -275,6 +292,7 @@ def train_encoder_decoder(
         width=config.width,
         dropout=config.dropout,
     )
+    sources, targets = _checked(model, 2, sources=sources, targets=targets)
     trainer.prepare(model)
     adam, schedule = adamw(model, config)
     trainer.prepare(adam, schedule)

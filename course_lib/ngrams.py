@@ -120,6 +120,7 @@ class NGram(ShortMemory):
 
     def _codes(self, tokens: Tensor, size: int) -> Int[Tensor, "batch time"]:
         """The last ``size`` tokens up to each token as one number, digits to the base V + 1."""
+        tokens = tokens.long()  # smaller ids would overflow, and say nothing
         codes = torch.zeros_like(tokens)
         for back in range(size):
             shifted = functional.pad(tokens, (back, 0), value=self.vocabulary_size)

@@ -227,7 +227,7 @@ def as_text(tokens: Int[Tensor, "n length"], card: Mapping[str, Any]) -> str:
     ``separate_lines``.
     """
     texts = ["".join(card["vocabulary"][token] for token in row) for row in tokens.tolist()]
-    if card["separate_lines"]:  # which begin and end with a newline
+    if card.get("separate_lines"):  # which begin and end with a newline
         return "".join(text[1:].partition("\n")[0] + "\n" for text in texts)
     return f"\n{'-' * 40}\n".join(texts) + "\n"
 

@@ -76,6 +76,8 @@ class TransformerLanguageModel(LanguageModel):
         ValueError: if ``heads`` does not divide ``width``, or for unknown positions.
     """
 
+    context: int
+
     def __init__(
         self,
         vocabulary_size: int,
@@ -133,14 +135,13 @@ class TransformerLanguageModel(LanguageModel):
         """What enters the first block, where ``start`` tokens of each text were read before.
 
         Raises:
-            ValueError: as in :meth:`features`.
+            ValueError: for more tokens than ``context``.
         """
         time = tokens.shape[1]
-        if start + time > self.sample_length or (start and time > 1):
+        if start + time > self.context:
             raise ValueError(
-                f"tokens must be at most context = {self.context} in all, and one at a time after "
-                f"those in the cache; got {time} after {start}. Begin a new cache with the last "
-                "tokens of the text"
+                f"tokens must be at most context = {self.context} in all; got {time} after {start}."
+                " Begin a new cache with the last tokens of the text"
             )
         x = self.tokens(tokens)
         if self.positions is not None:
@@ -158,7 +159,7 @@ class TransformerLanguageModel(LanguageModel):
         self, tokens: Int[Tensor, "batch time"], memory: Cache | None = None
     ) -> tuple[Float[Tensor, "batch vocabulary"], Cache]:
         """Logits after the last token, and the cache; see the base class."""
-        cache = Cache(self.sample_length) if memory is None else memory
+        cache = Cache(self.context) if memory is None else memory
         return self.output(self.features(tokens, cache)[:, -1]), cache
 
 
@@ -175,6 +176,7 @@ def attention_maps(
             f"tokens must be (batch, time), got {tuple(tokens.shape)}; of one text, tokens[None]"
         )
     check_tokens(tokens.flatten(), model.vocabulary_size, least=1)
+    tokens = tokens.to(model.first_token.device, torch.long)
     maps = []
     block: Any  # a Block, which the list does not tell
     with evaluating(model):

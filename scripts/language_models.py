@@ -3,7 +3,7 @@
 Writes three records in results/: surnames.json, the families beside each other, with about the same
 time to train; fine_tuning.json, a Transformer that knows surnames and learns a few hundred first
 names; scaling.json, loss against size and against training text. Chapters 11 and 13 show them.
-About 30 minutes on one CPU core. What is recorded already with the same settings is kept, so that
+About 20 minutes on one CPU core. What is recorded already with the same settings is kept, so that
 it can be stopped; ``--only RECORD`` (more than once) makes one alone.
 """
 
@@ -117,7 +117,7 @@ def best_counts(fit: Tensor, aside: Tensor, size: int, grid: dict[str, list[Any]
 
 # --- A: the families -----------------------------------------------------------------------------
 
-TRANSFORMER = {
+TRANSFORMER: dict[str, Any] = {
     "steps": 3600,
     "batch_size": 64,
     "context": 14,  # the letters of the longest surname and the newline before them
@@ -180,7 +180,7 @@ def surnames(seeds: int) -> None:
         row: str, seed: int, settings: dict[str, Any], model: Any, since: float, **more: Any
     ) -> None:
         seconds = round(time.process_time() - since, 1)
-        run = {
+        run: Run = {
             "seed": seed,
             "bits_per_character": bits(model, held_out),
             "train_bits_per_character": bits(model, train[: len(held_out)]),
@@ -194,7 +194,7 @@ def surnames(seeds: int) -> None:
         SURNAMES.keep(row, run, settings)
 
     for row, orders in {"bigram": [2], "n-gram": ORDERS}.items():
-        grid = {"orders": orders, "strengths": STRENGTHS}
+        grid: dict[str, list[Any]] = {"orders": orders, "strengths": STRENGTHS}
         if not SURNAMES.has(row, 0, grid):
             aside = len(train) // 10
             chosen = best_counts(train[aside:], train[:aside], size, grid)
@@ -213,7 +213,9 @@ def surnames(seeds: int) -> None:
 # --- B: fine-tuning ------------------------------------------------------------------------------
 
 NAMES, ASIDE = 500, 200  # first names to train on, and to choose the number of steps with
-STUDENTS = {  # the settings, and the numbers of steps of which the best is kept
+STUDENTS: dict[
+    str, tuple[dict[str, Any], list[int]]
+] = {  # the settings, and the numbers of steps of which the best is kept
     "fine-tuned": (
         {"batch_size": 50, "learning_rate": 1e-3, "dropout": 0.1, "warmup_steps": 10},
         [50, 100, 200],
@@ -263,7 +265,7 @@ def fine_tuning(seeds: int) -> None:
     known, all_names = more.rows(more.train_tokens), data.rows(data.train_tokens)
     held_out, size = data.rows(data.test_tokens), len(data.vocabulary)
     start = transformer.train_transformer(known, size, trainer=quiet(0), **TRANSFORMER).model
-    run = {
+    run: Run = {
         "seed": 0,
         "bits_per_character": bits(start, held_out),
         "parameters": count(start),
@@ -301,7 +303,7 @@ def fine_tuning(seeds: int) -> None:
             if seed == 0:
                 run["samples"] = written(data, sample(models[best], 20, seed=0))
             FINE_TUNING.keep(row, run, settings)
-        grid = {"orders": [2, 3, 4, 5, 6], "strengths": STRENGTHS}
+        grid: dict[str, list[Any]] = {"orders": [2, 3, 4, 5, 6], "strengths": STRENGTHS}
         # Rows of both are made as long as the longest surname.
         padded = functional.pad(names, (0, known.shape[1] - names.shape[1]), value=PADDING)
         for row, texts in zip(COUNTS, [names, torch.cat([padded, known])], strict=True):
@@ -365,7 +367,7 @@ def scaling(seeds: int) -> None:
     size = len(data.vocabulary)
     for seed in range(seeds):
         for row, (width, steps) in POINTS.items():
-            changes = {
+            changes: dict[str, Any] = {
                 "steps": steps,
                 "batch_size": 16,
                 "context": 64,
@@ -386,7 +388,7 @@ def scaling(seeds: int) -> None:
                 data.train_tokens, size, trainer=quiet(seed), **changes
             )
             seconds = round(time.process_time() - since, 1)
-            run = {
+            run: Run = {
                 "seed": seed,
                 "bits_per_character": bits(trained.model, data.test_tokens),
                 "train_bits_per_character": bits(trained.model, data.train_tokens[:100_000]),

@@ -263,6 +263,10 @@ def test_the_cache_gives_what_the_whole_text_gives(rotary: bool) -> None:
     close(torch.cat(found, dim=1), layer(x, causal=True))
     with pytest.raises(ValueError, match="room must be at least 8, the tokens so far; got 7"):
         layer(x[:, :1], causal=True, cache=cache)
+    with pytest.raises(ValueError, match=r"new must be one token .*got 2 after 7\. Give them one"):
+        layer(x[:, :2], causal=True, cache=cache)
+    with pytest.raises(ValueError, match="cache must be None where there is a source"):
+        layer(x[:, :1], x, cache=cache)
 
 
 def test_a_cache_keeps_each_layers_tokens_in_their_order() -> None:
@@ -297,6 +301,23 @@ def test_it_takes_every_precision_and_the_meta_device(rotary: bool) -> None:
         layer(torch.zeros(2, 5, 8), causal=True).sum().backward()
         assert layer.weights(torch.zeros(2, 5, 8), causal=True).shape == (2, 2, 5, 5)
     assert all(p.grad is not None and p.grad.device.type == "meta" for p in layer.parameters())
+
+
+def test_the_mean_of_values_is_taken_in_single_precision_on_a_cpu(monkeypatch) -> None:
+    """The fused kernel's backward pass in bf16 takes ten times as long there."""
+    found, fused = [], functional.scaled_dot_product_attention
+
+    def spy(*arguments, **settings) -> Tensor:
+        found.append(fused(*arguments, **settings))
+        return found[-1]
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", spy)
+    layer, x = MultiHeadAttention(8, 2), torch.randn(1, 5, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    layer.bfloat16()(x.bfloat16())
+    layer.double()(x.double())
+    assert [mixed.dtype for mixed in found] == [torch.float32, torch.float32, torch.float64]
 
 
 @pytest.mark.parametrize(

@@ -359,6 +359,23 @@ def test_a_token_that_cannot_come_never_does() -> None:
         assert next_token_probabilities(logits, **settings).tolist() == [0.5, 0, 0.5]
 
 
+@pytest.mark.parametrize("temperature", [0, 1])
+@pytest.mark.parametrize("wrong", [[0, math.nan, 1], [0, math.inf, 1], [-math.inf] * 3])
+def test_logits_of_a_model_that_has_diverged_are_refused(wrong, temperature) -> None:
+    logits = torch.tensor([[0.0, 1, 2], wrong])
+    with pytest.raises(ValueError, match="logits must have a finite largest one.* diverged"):
+        next_token_probabilities(logits, temperature)
+
+
+def test_probabilities_are_in_single_precision_at_least() -> None:
+    logits = torch.randn(4000, generator=torch.Generator().manual_seed(0)).bfloat16()
+    for settings in ({"temperature": 0}, {"temperature": 0.7}, {"top_k": 9}, {"top_p": 0.9}):
+        found = next_token_probabilities(logits, **settings)
+        assert found.dtype == torch.float32
+        assert torch.equal(found, next_token_probabilities(logits.float(), **settings))
+        assert next_token_probabilities(logits.double(), **settings).dtype == torch.float64
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -89,14 +89,26 @@ def test_subjects_are_the_published_models() -> None:
 
     pair = dcgan.build(dcgan.configure("full"), (3, 64, 64))
     assert [size(player) for player in pair] == [3_576_704, 2_765_568]
-    settings = transformer.configure("quick")
-    assert (settings.layers, settings.heads, settings.width, settings.context) == (4, 4, 128, 64)
     assert {name: make().batch_size for name, make in bench.SUBJECTS.items()} == {
         "dcgan": 64,
         "gan": 64,
         "vae": 128,
         "transformer": 12,
     }
+
+
+def test_the_transformer_is_nanogpts_in_both_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its model for characters on a laptop's CPU, whatever the course's own preset is."""
+    monkeypatch.setattr(transformer, "fit", lambda model, _, config, *rest, **more: (model, config))
+    monkeypatch.setattr(baselines, "transformer_loop", lambda model, _, config: (model, config))
+    subject = bench.SUBJECTS["transformer"]()
+    for model, config in (subject.train(trainer(), 2000), subject.plain()):
+        assert [config.layers, config.heads, config.width, config.context] == [4, 4, 128, 64]
+        assert [config.positions, config.batch_size, config.dropout] == ["learnt", 12, 0]
+        assert [config.learning_rate, config.warmup_steps, config.steps] == [1e-3, 100, 2000]
+        # 65 characters and 64 places; in a block 12 squares of the width, 9 biases, 4 of norms.
+        size = (65 + 64) * 128 + 4 * (12 * 128**2 + 13 * 128) + 2 * 128
+        assert sum(weight.numel() for weight in model.parameters()) == size
 
 
 # --- Measuring -----------------------------------------------------------------------------------

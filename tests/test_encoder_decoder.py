@@ -244,6 +244,7 @@ def test_translation_leaves_model_and_random_state_as_they_were() -> None:
         ({"first": PADDING}, "1 tokens or more in each row"),
         ({"source": SOURCE + 2}, "from 0 to 8 .*another vocabulary"),
         ({"source": SOURCE[:, :0]}, r"got torch.int64 \(4, 0\)"),
+        ({"source": SOURCE[0]}, r"source must be \(n, time\).*got \(8,\)"),
         ({"source": SOURCE[:0]}, "at least one text, got none"),
         ({"source": SOURCE.flip(1)}, "padding .*only after them"),
         ({"source": torch.full((1, 3), PADDING)}, "1 tokens or more in each row"),
@@ -256,11 +257,32 @@ def test_what_cannot_be_translated_is_refused(changes, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "target"), [(SOURCE + 2, TARGET), (SOURCE, TARGET + 1), (SOURCE.flip(1), TARGET)]
+    ("source", "target", "message"),
+    [
+        (SOURCE + 2, TARGET, "tokens must "),
+        (SOURCE, TARGET + 1, "tokens must "),
+        (SOURCE.flip(1), TARGET, "tokens must "),
+        (SOURCE[0], TARGET, r"source must be \(n, time\).*got \(8,\); of one .* source\[None\]"),
+        (SOURCE, TARGET[0], r"target must be \(n, time\).*got \(6,\); of one .* target\[None\]"),
+        (SOURCE, TARGET[:1], "source and target must be pairs, got {'source': 4, 'target': 1}"),
+    ],
 )
-def test_what_cannot_be_aligned_is_refused(source, target) -> None:
-    with pytest.raises(ValueError, match="tokens must "):
-        MODEL.alignment(source, target)
+def test_what_cannot_be_aligned_is_refused(source, target, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(EncoderDecoder.alignment)(MODEL, source, target)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+def test_tokens_may_be_whole_numbers_of_any_size(dtype: torch.dtype) -> None:
+    source, target = SOURCE.clamp(min=0), TARGET
+    small = source.to(dtype), target.to(dtype)
+    alignment = inspect.unwrap(EncoderDecoder.alignment)
+    assert torch.equal(alignment(MODEL, *small), MODEL.alignment(source, target))
+    found = inspect.unwrap(translate)(MODEL, small[0], 0, 4)
+    assert torch.equal(found, translate(MODEL, source, 0, 4))
+    assert torch.equal(
+        weights(tiny(*small, batch_size=4)), weights(tiny(source, target, batch_size=4))
+    )
 
 
 # --- Precision, devices, settings ----------------------------------------------------------------
@@ -403,6 +425,8 @@ def test_the_optimiser_has_the_settings_of_the_config(monkeypatch) -> None:
         ({"targets": TARGETS + 2}, "from 0 to 6 .*another vocabulary"),
         ({"targets": TARGETS[:, :1]}, r"time = 2 or more, got torch.int64 \(40, 1\)"),
         ({"sources": SOURCES[:, :0]}, r"time = 1 or more, got torch.int64 \(40, 0\)"),
+        ({"sources": SOURCES[0]}, r"sources must be \(n, time\).*got \(6,\)"),
+        ({"targets": TARGETS[:9]}, "must be pairs, got {'sources': 40, 'targets': 9}"),
         ({"sources": SOURCES.flip(1)}, "padding .*only after them"),
         ({"sources": SOURCES.float()}, "whole numbers .*torch.float32"),
         ({"batch_size": 41}, "batch_size must be .*40; got 41"),

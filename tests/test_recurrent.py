@@ -94,7 +94,7 @@ def test_each_prediction_sees_the_past_of_its_own_text_and_nothing_else() -> Non
 
 
 def test_exchanged_axes_would_be_found() -> None:
-    """The brief's silent bug: it reads other texts, and none of the tokens before."""
+    """A silent bug: it reads other texts, and none of the tokens before."""
     model, x = untrained(AxesExchanged), tokens(4, 6)
     seen = seen_by(model, x, 2, 3)
     assert not torch.equal(seen, allowed(2, 3, x.shape))

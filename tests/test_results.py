@@ -189,6 +189,7 @@ def test_the_first_line_of_each_sample_is_shown_where_lines_are_separate() -> No
     card = {"vocabulary": "\nab", "separate_lines": True}
     assert results.as_text(tokens, card) == "ab\n\naaaa\n"
     whole = results.as_text(tokens, card | {"separate_lines": False})
+    assert whole == results.as_text(tokens, {"vocabulary": "\nab"}), "as older cards are"
     assert whole.split("-" * 40) == ["\nab\nb\n", "\n\n\naaa\n", "\n\naaaa\n"]
 
 

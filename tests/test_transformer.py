@@ -273,13 +273,34 @@ def test_reading_token_by_token_gives_the_same_logits_in_every_precision(
         torch.testing.assert_close(logits, whole[:, place], rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize(("cached", "time"), [(0, 9), (3, 2)])
-def test_what_the_context_cannot_hold_is_refused(cached: int, time: int) -> None:
+@pytest.mark.parametrize(
+    ("cached", "time", "message"),
+    [
+        (0, 9, "at most context = 8 in all; got 9 after 0"),
+        (7, 2, "at most context = 8 in all; got 2 after 7"),
+        (3, 2, "new must be one token after those in the cache; got 2 after 3"),
+    ],
+)
+def test_what_the_context_or_the_cache_cannot_hold_is_refused(
+    cached: int, time: int, message: str
+) -> None:
     model, cache = untrained(), Cache(8)
     if cached:
         model.features(tokens(1, cached), cache)
-    with pytest.raises(ValueError, match=f"at most context = 8 .*got {time} after {cached}"):
+    with pytest.raises(ValueError, match=message):
         model.features(tokens(1, time), cache)
+
+
+@both_positions
+def test_a_sample_may_be_longer_than_the_context(positions) -> None:
+    model = untrained(scale=0.3, positions=positions)
+    model.sample_length = 20
+    drawn = sample(model, 3)
+    assert drawn.shape == (3, 20)
+    with pytest.raises(ValueError, match="at most context = 8 in all; got 9 after 0"):
+        model(drawn[:, :9])
+    model.sample_length = 3
+    assert model.read(drawn[:, :8])[0].shape == (3, 7)
 
 
 # --- Where it looks ------------------------------------------------------------------------------
@@ -299,6 +320,13 @@ def test_attention_maps_are_what_the_forward_pass_uses(positions) -> None:
         hidden = hidden + block.attention.output(mixed.transpose(1, 2).flatten(2))
         hidden = hidden + block.perceptron(block.perceptron_norm(hidden))
     torch.testing.assert_close(model.output(model.norm(hidden)), model(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+def test_maps_are_drawn_of_whole_numbers_of_any_size(dtype) -> None:
+    model, x = untrained(scale=0.3), tokens(2, 5)
+    found = inspect.unwrap(attention_maps)(model, x.to(dtype))
+    assert torch.equal(found, attention_maps(model, x))
 
 
 @pytest.mark.parametrize(

@@ -396,6 +396,10 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             _bits(("tokens[:, 1:]", "tokens[:, :-1]")),
         ),
         (
+            "not shifted, and the first token left out",
+            _bits(("logits[:, :-1]", "logits[:, 1:]")),
+        ),
+        (
             "bits of a row",
             _bits(("chosen[mask].mean()", "chosen[mask].sum() / len(tokens)")),
         ),
@@ -1031,6 +1035,20 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             _loss("return F.cross_entropy(model(tokens).flatten(0, 1), tokens.flatten())"),
         ),
         (
+            "half mended: both cut at the end",
+            _loss("""
+                logits = model(tokens)[:, :-1]
+                return F.cross_entropy(logits.flatten(0, 1), tokens[:, :-1].flatten())
+            """),
+        ),
+        (
+            "half mended: both cut at the beginning",
+            _loss("""
+                logits = model(tokens)[:, 1:]
+                return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+            """),
+        ),
+        (
             "shifted the other way",
             _loss("""
                 logits = model(tokens)[:, 1:]
@@ -1543,6 +1561,9 @@ HINTS: dict[str, dict[str, str]] = {
         "padding counted as the last token: the index -1": "index -1",
         "padding costs nothing, but is divided by": "padded places",
         "the end left out": "line break at the end",
+        "not shifted": "the token at the same position",
+        "the first token costs what the first logits say": "the token at the same position",
+        "not shifted, and the first token left out": "the token at the same position",
         "the logarithm of a softmax": "logarithm of a softmax",
     },
     "next_token_distribution": {
@@ -1571,6 +1592,8 @@ HINTS: dict[str, dict[str, str]] = {
     "text_generator": {"the first fault left": "recurrence runs over the batch"},
     "next_token_loss": {
         "the fault of the listing: not shifted": "repeating the token",
+        "half mended: both cut at the end": "at the same end",
+        "half mended: both cut at the beginning": "at the same end",
         "reshaped, not transposed": "still belong to its own token",
     },
     "forced_and_free": {"columns to rows": "Rows are the token before"},

@@ -12,7 +12,7 @@ import assignments
 import notebooks
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_lib import autoregressive, ngrams, recurrent, transformer
 
@@ -165,6 +165,24 @@ def test_the_mended_generator_is_the_library_lstm(answer):
         answer("next_token_loss")(model, tokens),
         autoregressive.cross_entropy(expected, tokens[:, :-1], tokens[:, 1:]),
     )
+
+
+def test_the_listings_run_and_have_the_faults(cells):
+    """Each with tensors of the right shape; the model reacts to the text before, not to its own."""
+    text = notebooks.read_text(ROOT / assignments.SOURCE / CHAPTER / f"{CHAPTER}.md")
+    (listing,) = [cell.source for cell in text.cells if "class FaultyGenerator" in cell.source]
+    namespace = {}
+    exec(cells["setup"] + "\n" + listing, namespace)
+    torch.manual_seed(0)
+    model, tokens = namespace["FaultyGenerator"](5, 4), torch.randint(5, (3, 6))
+    own, other = tokens.clone(), tokens.clone()
+    own[1, :-1] = (own[1, :-1] + 1) % 5
+    other[0] = (other[0] + 1) % 5
+    assert model(tokens).shape == (3, 5)
+    assert torch.equal(model(own)[1], model(tokens)[1])
+    assert not torch.allclose(model(other)[1], model(tokens)[1])
+    repeats = nn.Embedding.from_pretrained(50 * torch.eye(5))  # what was read comes again
+    assert namespace["faulty_loss"](repeats, tokens) < 1e-6
 
 
 def test_free_running_is_what_generation_does(answer):
