@@ -99,12 +99,12 @@ class DatePairs:
         The inverse of ``encode_targets``. Rows that a model wrote need not be dates.
 
         Raises:
-            ValueError: The tokens are not of the shape (n, time), or one is out of range.
+            ValueError: The tokens are not whole numbers (n, time), or one is out of range.
         """
-        if tokens.ndim != 2:
+        if tokens.ndim != 2 or tokens.is_floating_point():
             raise ValueError(
-                f"tokens: shape {tuple(tokens.shape)}; expected (n, time), a row a target (of a "
-                "single one: tokens[None])"
+                f"tokens: {tokens.dtype} of shape {tuple(tokens.shape)}; expected whole numbers "
+                "(n, time), a row a target (of a single one: tokens[None])"
             )
         last = len(self.target_vocabulary) - 1
         if tokens.numel() and not (tokens.min() >= 0 and tokens.max() <= last):

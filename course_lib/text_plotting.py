@@ -367,12 +367,13 @@ def _heat_maps(
         raise ValueError(f"got {len(rows)} rows and {len(columns)} columns, expected 1 or more")
     shown = {}
     for name, weights in maps.items():
+        called = f"weights {name!r}" if name else "weights"
         if weights.shape != (len(rows), len(columns)):
             raise ValueError(
-                f"weights {name!r} have the shape {tuple(weights.shape)} for {len(rows)} rows and "
+                f"{called} have the shape {tuple(weights.shape)} for {len(rows)} rows and "
                 f"{len(columns)} columns"
             )
-        shown[name] = _weights(weights, f"weights {name!r}" if name else "weights")
+        shown[name] = _weights(weights, called)
 
     rows, columns = _shown(rows), _shown(columns)
     gap, bar, outer = 12, 56, 24 if row_label else 0

@@ -52,11 +52,11 @@ STUDENTS: dict[
 ] = {  # the settings, and the numbers of steps of which the best is kept
     "fine-tuned": (
         {"batch_size": 4, "learning_rate": 1e-3, "dropout": 0.1, "warmup_steps": 10},
-        [100, 200, 400],
+        [200, 400, 800],
     ),
     "from scratch": (
         {"batch_size": 4, "learning_rate": 3e-3, "dropout": 0.1, "warmup_steps": 50},
-        [400, 800],
+        [400, 800, 1600],
     ),
 }
 

@@ -134,7 +134,7 @@ def test_rotary_positions_multiply_by_a_complex_number(width: int) -> None:
     turn = torch.polar(torch.ones(7, half).double(), positions[:, None] * frequencies)
     expected = torch.complex(x[..., :half], x[..., half:]) * turn
     found = rotate(x, positions)
-    assert found.dtype == x.dtype
+    assert found.dtype == x.dtype and rotate(x.bfloat16(), positions).dtype == torch.bfloat16
     close(found, torch.cat([expected.real, expected.imag], dim=-1), 3e-4)  # angles are float32
     close(found[..., :4, :], torch.cat([expected.real, expected.imag], dim=-1)[..., :4, :])
     close(found.norm(dim=-1), x.norm(dim=-1))

@@ -349,8 +349,17 @@ def test_temperatures_near_nothing_take_the_likeliest() -> None:
     for temperature in (0, 1e-30, 1e-4):
         p = next_token_probabilities(logits, temperature)
         assert p.tolist() == [0, 1, 0, 0]
+    assert next_token_probabilities(100 * logits, 1e-37).tolist() == [0, 1, 0, 0], "no overflow"
     flat = next_token_probabilities(logits, 1e9)
     torch.testing.assert_close(flat, torch.full((4,), 0.25))
+
+
+def test_a_share_is_of_what_the_k_likeliest_have() -> None:
+    logits = torch.tensor([0.1, 0.4, 0.3, 0.2]).log()
+    p = next_token_probabilities(logits, top_k=2, top_p=0.5)  # 4/7 of the two is enough
+    assert p.tolist() == [0, 1, 0, 0]
+    p = next_token_probabilities(logits, top_p=0.5)
+    torch.testing.assert_close(p, torch.tensor([0, 4 / 7, 3 / 7, 0]))
 
 
 def test_a_token_that_cannot_come_never_does() -> None:
@@ -363,7 +372,7 @@ def test_a_token_that_cannot_come_never_does() -> None:
 @pytest.mark.parametrize("wrong", [[0, math.nan, 1], [0, math.inf, 1], [-math.inf] * 3])
 def test_logits_of_a_model_that_has_diverged_are_refused(wrong, temperature) -> None:
     logits = torch.tensor([[0.0, 1, 2], wrong])
-    with pytest.raises(ValueError, match="logits must have a finite largest one.* diverged"):
+    with pytest.raises(ValueError, match=r"logits must have a finite largest one.* diverged"):
         next_token_probabilities(logits, temperature)
 
 

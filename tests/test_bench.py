@@ -99,10 +99,20 @@ def test_subjects_are_the_published_models() -> None:
 
 def test_the_transformer_is_nanogpts_in_both_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its model for characters on a laptop's CPU, whatever the course's own preset is."""
-    monkeypatch.setattr(transformer, "fit", lambda model, _, config, *rest, **more: (model, config))
-    monkeypatch.setattr(baselines, "transformer_loop", lambda model, _, config: (model, config))
+    seen = []
+
+    def stop(model, tokens, config, *rest, **settings) -> None:
+        seen.append((model, config))
+        raise StopIteration
+
+    monkeypatch.setattr(transformer, "fit", stop)
+    monkeypatch.setattr(baselines, "transformer_loop", stop)
     subject = bench.SUBJECTS["transformer"]()
-    for model, config in (subject.train(trainer(), 2000), subject.plain()):
+    for loop in (lambda: subject.train(trainer(), 2000), subject.plain):
+        with pytest.raises(StopIteration):
+            loop()
+    assert len(seen) == 2
+    for model, config in seen:
         assert [config.layers, config.heads, config.width, config.context] == [4, 4, 128, 64]
         assert [config.positions, config.batch_size, config.dropout] == ["learnt", 12, 0]
         assert [config.learning_rate, config.warmup_steps, config.steps] == [1e-3, 100, 2000]

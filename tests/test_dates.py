@@ -174,7 +174,8 @@ def test_bad_targets_are_refused(pairs, texts, message):
     [
         (torch.tensor([[0, 12]]), "^tokens: from 0 to 12; expected 0 to 11"),
         (torch.tensor([[0, -1]]), "^tokens: from -1"),
-        (torch.tensor([0, 1]), r"^tokens: shape \(2,\); expected \(n, time\)"),
+        (torch.tensor([0, 1]), r"^tokens: torch.int64 of shape \(2,\); .*\(n, time\)"),
+        (torch.zeros(1, 2), r"^tokens: torch.float32 of shape \(1, 2\); expected whole numbers"),
     ],
 )
 def test_bad_tokens_are_refused(pairs, tokens, message):

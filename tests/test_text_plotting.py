@@ -222,7 +222,13 @@ def test_tokens_are_left_out_where_they_could_not_be_read() -> None:
 
 def test_maps_refuse_bad_input() -> None:
     eye = torch.eye(3)
-    refuses(attention_map, r"have the shape \(3, 3\) for 2 rows and 3 columns", eye, "ab", "abc")
+    refuses(
+        attention_map,
+        r"^weights have the shape \(3, 3\) for 2 rows and 3 columns",
+        eye,
+        "ab",
+        "abc",
+    )
     refuses(attention_map, "1 rows and 0 columns", eye, "a", "")
     refuses(attention_map, r"\[0, 1\]; scores need a softmax", 2 * eye, "abc", "abc")
     refuses(attention_map, "weights ranges from nan .* all masked", eye / 0, "abc", "abc")

@@ -152,14 +152,15 @@ def _table(*changes: tuple[str, str]) -> str:
 
 
 _SHIFT = """
-def shift_matrix(shift, width):
+def shift_matrix(shifts, weights, width):
     M = torch.zeros(width, width, dtype=torch.float64)
-    for i in range(width // 2):
-        b = shift / 10000 ** (2 * i / width)
-        M[2 * i, 2 * i] = math.cos(b)
-        M[2 * i, 2 * i + 1] = math.sin(b)
-        M[2 * i + 1, 2 * i] = -math.sin(b)
-        M[2 * i + 1, 2 * i + 1] = math.cos(b)
+    for shift, weight in zip(shifts.tolist(), weights.tolist(), strict=True):
+        for i in range(width // 2):
+            b = shift / 10000 ** (2 * i / width)
+            M[2 * i, 2 * i] += weight * math.cos(b)
+            M[2 * i, 2 * i + 1] += weight * math.sin(b)
+            M[2 * i + 1, 2 * i] -= weight * math.sin(b)
+            M[2 * i + 1, 2 * i + 1] += weight * math.cos(b)
     return M
 """.strip()
 
@@ -168,8 +169,11 @@ def _shift(*changes: tuple[str, str]) -> str:
     return _changed(_SHIFT, *changes)
 
 
-def _jacobian(expression: str) -> str:
-    return _body("softmax_jacobian(scores)", f"p = scores.softmax(-1)\nreturn {expression}")
+def _score(expression: str) -> str:
+    return _body(
+        "score_gradient(scores, weight_gradient)",
+        f"w, g = scores.softmax(-1), weight_gradient\nreturn {expression}",
+    )
 
 
 def _norm(expression: str) -> str:
@@ -179,9 +183,10 @@ def _norm(expression: str) -> str:
 _EQUIVARIANT = """
 def is_equivariant(layer, width):
     torch.manual_seed(0)
-    x = torch.randn(2, 8, width)
-    for _ in range(30):
-        order = torch.randperm(8)
+    n = 600
+    x = torch.randn(2, n, width)
+    for _ in range(5):
+        order = torch.randperm(n)
         first = layer(x[:, order])
         second = layer(x)[:, order]
         if (first - second).abs().max() > 0.003:
@@ -574,6 +579,8 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("the scores alone", _cost("(4 * n * width**2, n * n * width)")),
         ("of one head alone", _cost("(4 * n * width**2, 2 * n * n * (width // heads))")),
         ("multiplications and additions", _cost("(8 * n * width**2, 4 * n * n * width)")),
+        ("both counted in the projections", _cost("(8 * n * width**2, 2 * n * n * width)")),
+        ("both counted in the attention", _cost("(4 * n * width**2, 4 * n * n * width)")),
         (
             "projections of a head's width",
             _cost("(4 * n * width * (width // heads), 2 * n * n * width)"),
@@ -709,32 +716,25 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     ],
     "shift_matrix": [
         ("transposed", _shift(("return M", "return M.T"))),
-        ("no minus", _shift(("= -math.sin", "= math.sin"))),
-        (
-            "both minus",
-            _shift(("M[2 * i, 2 * i + 1] = math.sin", "M[2 * i, 2 * i + 1] = -math.sin")),
-        ),
+        ("no minus", _shift(("-= weight", "+= weight"))),
+        ("both minus", _shift(("M[2 * i, 2 * i + 1] += weight", "M[2 * i, 2 * i + 1] -= weight"))),
         ("i over d in the exponent", _shift(("(2 * i / width)", "(i / width)"))),
         ("all blocks alike", _shift((" / 10000 ** (2 * i / width)", ""))),
         ("the exponent without minus", _shift(("shift / 10000", "shift * 10000"))),
         (
             "sine and cosine exchanged",
-            _shift(
-                ("M[2 * i, 2 * i] = math.cos", "M[2 * i, 2 * i] = math.sin"),
-                ("M[2 * i, 2 * i + 1] = math.sin", "M[2 * i, 2 * i + 1] = math.cos"),
-                ("M[2 * i + 1, 2 * i] = -math.sin", "M[2 * i + 1, 2 * i] = -math.cos"),
-                ("M[2 * i + 1, 2 * i + 1] = math.cos", "M[2 * i + 1, 2 * i + 1] = math.sin"),
-            ),
+            _SHIFT.replace("cos(b)", "SIN(b)").replace("sin(b)", "cos(b)").replace("SIN", "sin"),
         ),
         (
             "halves in place of neighbours",
             _body(
-                "shift_matrix(shift, width)",
+                "shift_matrix(shifts, weights, width)",
                 """
-            b = shift / 10000 ** (2 * torch.arange(width // 2, dtype=torch.float64) / width)
-            c, s = torch.diag(b.cos()), torch.diag(b.sin())
-            return torch.cat([torch.cat([c, s], 1), torch.cat([-s, c], 1)], 0)
-        """,
+                rates = 10000 ** (-2 * torch.arange(width // 2, dtype=torch.float64) / width)
+                b = torch.outer(shifts.double(), rates)
+                c, s = torch.diag(weights @ b.cos()), torch.diag(weights @ b.sin())
+                return torch.cat([torch.cat([c, s], 1), torch.cat([-s, c], 1)], 0)
+                """,
             ),
         ),
         ("one position too far", _shift(("b = shift /", "b = (shift + 1) /"))),
@@ -742,8 +742,8 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         (
             "the numbers of the table itself",
             _shift(
-                ("= -math.sin(b)", "= math.cos(b)"),
-                ("M[2 * i, 2 * i] = math.cos(b)", "M[2 * i, 2 * i] = math.sin(b)"),
+                ("-= weight * math.sin(b)", "+= weight * math.cos(b)"),
+                ("M[2 * i, 2 * i] += weight * math.cos", "M[2 * i, 2 * i] += weight * math.sin"),
             ),
         ),
         ("another base", _shift(("10000", "1000"))),
@@ -758,75 +758,106 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         (
             "fitted to 50 positions",
             _body(
-                "shift_matrix(shift, width)",
+                "shift_matrix(shifts, weights, width)",
                 """
-            t = torch.arange(50, dtype=torch.float64)[:, None]
-            i = torch.arange(width // 2, dtype=torch.float64)
-            table = lambda p: torch.stack(
-                [(p / 10000 ** (2 * i / width)).sin(), (p / 10000 ** (2 * i / width)).cos()], 2
-            ).flatten(1)
-            return torch.linalg.lstsq(table(t), table(t + shift)).solution.T
-        """,
+                t = torch.arange(50, dtype=torch.float64)[:, None]
+                i = torch.arange(width // 2, dtype=torch.float64)
+
+                def table(p):
+                    angles = p / 10000 ** (2 * i / width)
+                    return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)
+
+                pairs = zip(shifts.tolist(), weights.tolist())
+                wanted = sum(weight * table(t + shift) for shift, weight in pairs)
+                return torch.linalg.lstsq(table(t), wanted).solution.T
+                """,
+            ),
+        ),
+        (
+            "moved once, by the mean distance",
+            _shift(
+                (
+                    "zip(shifts.tolist(), weights.tolist(), strict=True)",
+                    "[(float(weights @ shifts.double() / weights.sum()), float(weights.sum()))]",
+                )
+            ),
+        ),
+        (
+            "moved once, by the weighted sum of the distances",
+            _shift(
+                (
+                    "zip(shifts.tolist(), weights.tolist(), strict=True)",
+                    "[(float(weights @ shifts.double()), 1.0)]",
+                )
+            ),
+        ),
+        (
+            "the weights forgotten",
+            _shift(("weights.tolist()", "torch.ones_like(weights).tolist()")),
+        ),
+        ("a plain mean", _shift(("weights.tolist()", "[1 / len(shifts)] * len(shifts)"))),
+        (
+            "divided by the sum of the weights",
+            _shift(("weights.tolist()", "(weights / weights.sum()).tolist()")),
+        ),
+        (
+            "the last distance alone",
+            _SHIFT.replace("+= weight", "= weight").replace("-= weight", "= -weight"),
+        ),
+        (
+            "one after the other: a product",
+            _body(
+                "shift_matrix(shifts, weights, width)",
+                """
+                rates = 10000 ** (-2 * torch.arange(width // 2, dtype=torch.float64) / width)
+                M = torch.eye(width, dtype=torch.float64)
+                for shift, weight in zip(shifts.tolist(), weights.tolist()):
+                    c, s = (shift * rates).cos(), (shift * rates).sin()
+                    blocks = torch.stack([c, s, -s, c], 1).unflatten(1, (2, 2))
+                    M = weight * torch.block_diag(*blocks) @ M
+                return M
+                """,
             ),
         ),
     ],
-    "softmax_jacobian": [
-        ("the diagonal alone", _jacobian("torch.diag_embed(p * (1 - p))")),
-        ("the sign", _jacobian("p.unsqueeze(-1) * p.unsqueeze(-2) - torch.diag_embed(p)")),
-        (
-            "p_j not multiplied",
-            _jacobian("torch.diag_embed(p) - p.unsqueeze(-2) + 0 * p.unsqueeze(-1)"),
-        ),
-        ("a plus", _jacobian("torch.diag_embed(p) + p.unsqueeze(-1) * p.unsqueeze(-2)")),
-        (
-            "the identity in place of diag(p)",
-            _jacobian("torch.eye(p.shape[-1], dtype=p.dtype) - p.unsqueeze(-1) * p.unsqueeze(-2)"),
-        ),
-        ("no diagonal", _jacobian("-p.unsqueeze(-1) * p.unsqueeze(-2)")),
-        (
-            "of the logarithm",
-            _jacobian(
-                "torch.eye(p.shape[-1], dtype=p.dtype) - p.unsqueeze(-2).expand(*p.shape, -1)"
-            ),
-        ),
-        (
-            "squares on the diagonal",
-            _jacobian("torch.diag_embed(p**2) - p.unsqueeze(-1) * p.unsqueeze(-2)"),
-        ),
-        ("the scalar product", _jacobian("torch.diag_embed(p) - (p * p).sum(-1)[..., None, None]")),
-        (
-            "rows mixed",
-            _jacobian("torch.diag_embed(p) - p.flatten(0, -2).mean(0)[:, None] * p.unsqueeze(-2)"),
-        ),
+    "score_gradient": [
+        ("the diagonal alone", _score("w * (1 - w) * g")),
+        ("no mean taken off", _score("w * g")),
+        ("the sign", _score("w * ((w * g).sum(-1, keepdim=True) - g)")),
+        ("the plain mean", _score("w * (g - g.mean(-1, keepdim=True))")),
+        ("the sum without weights", _score("w * (g - g.sum(-1, keepdim=True))")),
+        ("not multiplied by the weight", _score("g - (w * g).sum(-1, keepdim=True)")),
+        ("a plus", _score("w * (g + (w * g).sum(-1, keepdim=True))")),
+        ("of the logarithm", _score("g - w * g.sum(-1, keepdim=True)")),
+        ("only what the others lose", _score("-w * (w * g).sum(-1, keepdim=True)")),
+        ("the first part of the mean alone", _score("w * (g - (w * g)[..., :1])")),
+        ("one mean for all rows", _score("w * (g - (w * g).sum())")),
+        ("the mean over the first axis", _score("w * (g - (w * g).sum(0))")),
         (
             "softmax over the first axis",
-            _jacobian("torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2)").replace(
-                "softmax(-1)", "softmax(0)"
-            ),
+            _score("w * (g - (w * g).sum(-1, keepdim=True))").replace("softmax(-1)", "softmax(0)"),
         ),
         (
             "of the scores themselves",
-            _jacobian("torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2)").replace(
+            _score("w * (g - (w * g).sum(-1, keepdim=True))").replace(
                 "scores.softmax(-1)", "scores"
             ),
         ),
         (
-            "the derivative of a sigmoid",
-            _jacobian("torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2)").replace(
-                "softmax(-1)", "sigmoid()"
-            ),
-        ),
-        (
-            "summed over the rows",
-            _jacobian(
-                "(torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2)).flatten(0, -3).sum(0)"
-            ),
-        ),
-        (
             "not normalised",
-            _jacobian("torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2)").replace(
-                "softmax(-1)", "exp()"
-            ),
+            _score("w * (g - (w * g).sum(-1, keepdim=True))").replace("softmax(-1)", "exp()"),
+        ),
+        (
+            "the derivative of a sigmoid",
+            _score("w * (1 - w) * g").replace("softmax(-1)", "sigmoid()"),
+        ),
+        (
+            "the Jacobian itself",
+            _score("torch.diag_embed(w) - w.unsqueeze(-1) * w.unsqueeze(-2)"),
+        ),
+        (
+            "a mean over the entries",
+            _score("w * (g - (w * g).sum(-1, keepdim=True)) / w.shape[-1]"),
         ),
     ],
     "squared_jacobian_norm": [
@@ -852,34 +883,42 @@ WRONG: dict[str, list[tuple[str, str]]] = {
                 "(torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2)).square().sum((-2, -1))"
             ),
         ),
+        (
+            "the matrix of the first thousand weights",
+            _norm(
+                "(torch.diag_embed(p[..., :1000])"
+                " - p[..., :1000, None] * p[..., None, :1000]).square().sum((-2, -1))"
+            ),
+        ),
         ("summed over everything", _norm("(p**2).sum() - 2 * (p**3).sum() + (p**2).sum() ** 2")),
         ("over the first axis", _norm("(p**2).sum(0) - 2 * (p**3).sum(0) + (p**2).sum(0) ** 2")),
     ],
     "is_equivariant": [
         ("invariance", _equivariant(("layer(x)[:, order]", "layer(x)"))),
-        ("the tokens stay where they are", _equivariant(("torch.randperm(8)", "torch.arange(8)"))),
-        ("all tokens alike", _equivariant(("torch.randn(2, 8, width)", "torch.ones(2, 8, width)"))),
-        ("reversal alone", _equivariant(("torch.randperm(8)", "torch.arange(7, -1, -1)"))),
-        ("turned in a ring", _equivariant(("torch.randperm(8)", "torch.arange(8).roll(3)"))),
+        ("the tokens stay where they are", _equivariant(("torch.randperm(n)", "torch.arange(n)"))),
+        ("all tokens alike", _equivariant(("torch.randn(2, n, width)", "torch.ones(2, n, width)"))),
+        ("reversal alone", _equivariant(("torch.randperm(n)", "torch.arange(n - 1, -1, -1)"))),
+        ("turned in a ring", _equivariant(("torch.randperm(n)", "torch.arange(n).roll(3)"))),
         (
             "two tokens",
             _equivariant(
-                ("torch.randn(2, 8, width)", "torch.randn(2, 2, width)"),
-                ("torch.randperm(8)", "torch.tensor([1, 0])"),
+                ("torch.randn(2, n, width)", "torch.randn(2, 2, width)"),
+                ("torch.randperm(n)", "torch.tensor([1, 0])"),
             ),
         ),
         (
             "the last two exchanged",
-            _equivariant(("torch.randperm(8)", "torch.tensor([0, 1, 2, 3, 4, 5, 7, 6])")),
+            _equivariant(("torch.randperm(n)", "torch.tensor([*range(n - 2), n - 1, n - 2])")),
         ),
         (
             "the first two exchanged",
-            _equivariant(("torch.randperm(8)", "torch.tensor([1, 0, 2, 3, 4, 5, 6, 7])")),
+            _equivariant(("torch.randperm(n)", "torch.tensor([1, 0, *range(2, n)])")),
         ),
         (
             "the texts exchanged",
             _equivariant(
-                ("torch.randn(2, 8, width)", "torch.randn(8, 5, width)"),
+                ("torch.randn(2, n, width)", "torch.randn(8, n, width)"),
+                ("torch.randperm(n)", "torch.randperm(8)"),
                 ("x[:, order]", "x[order]"),
                 ("layer(x)[:, order]", "layer(x)[order]"),
             ),
@@ -887,7 +926,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         (
             "the components exchanged",
             _equivariant(
-                ("torch.randperm(8)", "torch.randperm(width)"),
+                ("torch.randperm(n)", "torch.randperm(width)"),
                 ("x[:, order]", "x[..., order]"),
                 ("layer(x)[:, order]", "layer(x)[..., order[order < layer(x).shape[-1]]]"),
             ),
@@ -895,6 +934,18 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         (
             "the order undone the wrong way",
             _equivariant(("layer(x)[:, order]", "layer(x)[:, order.argsort()]")),
+        ),
+        ("short texts", _equivariant(("n = 600", "n = 8"))),
+        ("texts of a hundred tokens", _equivariant(("n = 600", "n = 100"))),
+        (
+            "one short text, one permutation",
+            _body(
+                "is_equivariant(layer, width)",
+                """
+                x, order = torch.randn(1, 5, width), torch.tensor([2, 0, 4, 1, 3])
+                return torch.allclose(layer(x[:, order]), layer(x)[:, order], atol=1e-3)
+                """,
+            ),
         ),
         ("equal to the last digit", _equivariant(("> 0.003", "> 0"))),
         ("a wide tolerance", _equivariant(("> 0.003", "> 0.3"))),
@@ -1162,32 +1213,47 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         (
             "the matrix exponential",
             _body(
-                "shift_matrix(shift, width)",
+                "shift_matrix(shifts, weights, width)",
                 """
                 turn = torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64)
-                rates = [10000 ** (-i / width) for i in range(0, width, 2)]
-                return torch.block_diag(*[torch.matrix_exp(shift * rate * turn) for rate in rates])
+                blocks = []
+                for i in range(0, width, 2):
+                    angles = shifts.double() * 10000 ** (-i / width)
+                    turned = torch.matrix_exp(angles[:, None, None] * turn)
+                    blocks.append((weights[:, None, None] * turned).sum(0))
+                return torch.block_diag(*blocks)
                 """,
             ),
         ),
         (
             "in single precision",
             _body(
-                "shift_matrix(shift, width)",
+                "shift_matrix(shifts, weights, width)",
                 """
-                angles = shift / 10000 ** (torch.arange(0, width, 2) / width)
-                sines = torch.stack([angles.sin(), 0 * angles], 1).flatten()[:-1]
-                cosines = angles.cos().repeat_interleave(2)
-                return torch.diag(cosines) + torch.diag(sines, 1) - torch.diag(sines, -1)
+                M = torch.zeros(width, width)
+                for shift, weight in zip(shifts, weights.float(), strict=True):
+                    angles = shift / 10000 ** (torch.arange(0, width, 2) / width)
+                    sines = torch.stack([angles.sin(), 0 * angles], 1).flatten()[:-1]
+                    cosines = angles.cos().repeat_interleave(2)
+                    turned = torch.diag(cosines) + torch.diag(sines, 1) - torch.diag(sines, -1)
+                    M = M + weight * turned
+                return M
                 """,
             ),
         ),
     ],
-    "softmax_jacobian": [
-        ("einsum", _jacobian('torch.diag_embed(p) - torch.einsum("...i,...j->...ij", p, p)')),
+    "score_gradient": [
+        ("the product with the weight first", _score("w * g - w * (w * g).sum(-1, keepdim=True)")),
         (
-            "p_i (δ_ij - p_j)",
-            _jacobian("p.unsqueeze(-1) * (torch.eye(p.shape[-1]).to(p) - p.unsqueeze(-2))"),
+            "with the matrix",
+            _body(
+                "score_gradient(scores, weight_gradient)",
+                """
+                w = scores.softmax(-1)
+                J = torch.diag_embed(w) - w.unsqueeze(-1) * w.unsqueeze(-2)
+                return torch.einsum("...i,...ij->...j", weight_gradient, J)
+                """,
+            ),
         ),
     ],
     "squared_jacobian_norm": [
@@ -1209,18 +1275,16 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
     "is_equivariant": [
         ("the largest deviation", _EQUIVARIANT),
         (
-            "all exchanges of two, which make all permutations",
+            "texts of many lengths, one permutation of each",
             _body(
                 "is_equivariant(layer, width)",
                 """
-                x = torch.rand(1, 7, width) * 4 - 2
-                y = layer(x)
-                for i in range(7):
-                    for j in range(i):
-                        order = list(range(7))
-                        order[i], order[j] = j, i
-                        if not torch.allclose(layer(x[:, order]), y[:, order], rtol=0, atol=1e-3):
-                            return False
+                for n in (2, 3, 10, 100, 999):
+                    x, order = torch.rand(1, n, width) * 4 - 2, torch.randperm(n)
+                    while n < 10 and torch.equal(order, torch.arange(n)):
+                        order = torch.randperm(n)
+                    if not torch.allclose(layer(x[:, order]), layer(x)[:, order], atol=1e-3):
+                        return False
                 return True
                 """,
             ),
@@ -1288,6 +1352,8 @@ HINTS: dict[str, dict[str, str]] = {
         "once for each head": "in how many components",
         "no output matrix": "one more matrix",
         "the scores alone": "two products",
+        "both counted in the projections": "for the projections you return",
+        "both counted in the attention": "for the attention you return",
     },
     "rotate": {
         "neighbours paired": "The pairs here are 0 with 2",
@@ -1300,15 +1366,32 @@ HINTS: dict[str, dict[str, str]] = {
         "halves in place of neighbours": "all sines first",
         "the cosine with its own column in the exponent": "angle of the sine before it",
     },
-    "shift_matrix": {"transposed": "transposed", "no minus": "What is sin(a + b)"},
-    "softmax_jacobian": {"the diagonal alone": "each row adds up to 0"},
+    "shift_matrix": {
+        "transposed": "transposed",
+        "no minus": "What is sin(a + b)",
+        "moved once, by the mean distance": "is not the sine of a mean",
+        "moved once, by the weighted sum of the distances": "is not the sine of a mean",
+        "the weights forgotten": "all three places count alike",
+        "a plain mean": "all three places count alike",
+        "divided by the sum of the weights": "Take them as they are",
+        "one after the other: a product": "the matrix of the sum",
+    },
+    "score_gradient": {
+        "the diagonal alone": "beside its diagonal",
+        "no mean taken off": "beside its diagonal",
+        "the first part of the mean alone": "nothing can be gained",
+        "one mean for all rows": "Each row has its own weights",
+    },
     "squared_jacobian_norm": {
         "the diagonal alone": "off the diagonal count",
-        "with the matrix": "without a matrix",
+        "with the matrix": "runs out of memory",
+        "the matrix of the first thousand weights": "the norm is 1e-06 less",
     },
     "is_equivariant": {
         "invariance": "in the new order",
         "all tokens alike": "tokens of your text different",
+        "short texts": "your text is too short",
+        "one short text, one permutation": "your text is too short",
     },
     "symmetries": {"both moved at once": "one of the two at a time"},
 }

@@ -183,8 +183,30 @@ def test_sinusoidal_positions(answer):
     got = answer("sinusoidal_table")(60, 16)
     torch.testing.assert_close(got.float(), table, atol=1e-5, rtol=0)
     for shift in (1, 20):
-        moved = table[:-shift] @ answer("shift_matrix")(shift, 16).float().T
+        one = torch.ones(1, dtype=torch.float64)
+        moved = table[:-shift] @ answer("shift_matrix")(torch.tensor([shift]), one, 16).float().T
         torch.testing.assert_close(moved, table[shift:], atol=1e-5, rtol=0)
+
+
+def test_what_a_head_finds_at_several_distances_is_one_matrix(answer):
+    """Attention by place, with the same weights of distances everywhere, on the positions."""
+    table, shifts = attention.sinusoidal_positions(30, 16).double(), torch.tensor([-3, -1, 2])
+    weights = torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64)
+    by_place = torch.zeros(30, 30, dtype=torch.float64)  # (query, key)
+    for shift, weight in zip(shifts.tolist(), weights, strict=True):
+        by_place += weight * torch.eye(30).roll(shift, 1)
+    expected = table @ answer("shift_matrix")(shifts, weights, 16).T
+    torch.testing.assert_close((by_place @ table)[3:-3], expected[3:-3], atol=1e-5, rtol=0)
+
+
+def test_the_score_of_rotary_positions_is_a_sum_of_cosines(answer):
+    q, k = torch.randn(2, 8, dtype=torch.float64)
+    a, b = (torch.complex(*x.chunk(2)) for x in (q, k))
+    rates = 10000 ** (-torch.arange(4, dtype=torch.float64) / 4)
+    for t, other in ((0, 0), (7, 3), (3, 40)):
+        turned = answer("rotate")(torch.stack([q, k]), torch.tensor([t, other]))
+        cosines = (rates * (t - other) + a.angle() - b.angle()).cos()
+        torch.testing.assert_close(turned[0] @ turned[1], (a.abs() * b.abs() * cosines).sum())
 
 
 def test_the_jacobian_is_that_of_the_weights(answer):
@@ -195,7 +217,10 @@ def test_the_jacobian_is_that_of_the_weights(answer):
         return attention.attention_weights(one, z[:, None])[0]
 
     expected = torch.autograd.functional.jacobian(weights, scores)
-    torch.testing.assert_close(answer("softmax_jacobian")(scores), expected)
+    slopes = torch.randn(7, dtype=torch.float64)
+    got = answer("score_gradient")(scores, slopes)
+    torch.testing.assert_close(got, expected.T @ slopes)
+    assert abs(got.sum()) < 1e-12
     norm = answer("squared_jacobian_norm")(weights(scores))
     torch.testing.assert_close(norm, expected.square().sum())
 
