@@ -371,7 +371,8 @@ def generate(
 
     While the text fits into the context, a model with a memory reads one new token in each step.
     After that the window slides, and each step reads the whole window of ``context`` tokens again:
-    every token has moved to another position, which changes all that was kept.
+    the first token has left what all others have seen, and they have moved to other positions,
+    which changes what was kept.
 
     Args:
         prompt: ids, at least one a text; the model sees the last ``context`` of them.

@@ -52,9 +52,10 @@ class NGram(ShortMemory):
 
         p(c | h) = (n(h c) + strength · p(c | h')) / (n(h) + strength),
 
-    down to the empty context, which is smoothed towards 1 / vocabulary_size. This is the mean of a
-    hierarchical Dirichlet posterior (MacKay & Peto 1995,
-    https://doi.org/10.1017/S1351324900000218), with one strength for all contexts.
+    down to the empty context, which is smoothed towards 1 / vocabulary_size. This is the prediction
+    of a Dirichlet prior that is centred on p(. | h') and worth ``strength`` observations. MacKay &
+    Peto 1995 (https://doi.org/10.1017/S1351324900000218) treat the centre as unknown, too, and
+    arrive at another one than these frequencies.
 
     Args:
         tokens: the training texts as ids.

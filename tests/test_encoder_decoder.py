@@ -212,6 +212,17 @@ def test_the_alignment_knows_no_dropout() -> None:
     torch.testing.assert_close(model(SOURCE, TARGET), MODEL(SOURCE, TARGET))
 
 
+@pytest.mark.parametrize(("decodes", "parts"), [(False, 2), (True, 3)])
+def test_dropout_is_of_all_parts_that_a_layer_adds(decodes: bool, parts: int) -> None:
+    model, x = untrained(dropout=0.5), torch.randn(4, 5, 16)
+    layer = (model.decoder if decodes else model.encoder)[0]
+    added: list[torch.Tensor] = []
+    layer.drop.register_forward_hook(lambda *arguments: added.append(arguments[2]))
+    found = layer(x, torch.randn(4, 3, 16), torch.ones(4, 1, 1, 1, dtype=torch.bool))
+    torch.testing.assert_close(found, x + sum(added))
+    assert len(added) == parts and all(0.3 < (p == 0).float().mean() < 0.7 for p in added)
+
+
 # --- Writing -------------------------------------------------------------------------------------
 
 
@@ -307,6 +318,14 @@ def test_double_precision_is_kept() -> None:
     model = untrained().double()
     assert model(SOURCE, TARGET).dtype == torch.float64
     torch.testing.assert_close(model(SOURCE, TARGET).float(), MODEL(SOURCE, TARGET))
+
+
+def test_positions_follow_the_models_precision_and_device() -> None:
+    model = untrained().bfloat16()
+    rounded = model(SOURCE, TARGET)
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), MODEL(SOURCE, TARGET), rtol=0.2, atol=0.2)
+    assert model.to("meta")(SOURCE.to("meta"), TARGET.to("meta")).is_meta
 
 
 def test_every_preset_builds() -> None:
@@ -458,4 +477,4 @@ def test_dates_are_learnt_a_little() -> None:
     source, target = pairs.encode_sources(parts[2]), pairs.encode_targets(parts[3])
     logits = model(source, target[:, :-1])
     nats = nn.functional.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten())
-    assert float(nats) < 0.7 * math.log(73_049) / 10
+    assert nats.item() < 0.7 * math.log(73_049) / 10

@@ -135,6 +135,17 @@ def test_dropout_works_in_training_only(layers: int) -> None:
     assert model.lstm.dropout == (0.5 if layers > 1 else 0), "between layers, where there are two"
 
 
+def test_features_are_dropped_before_and_after_the_layers() -> None:
+    model, x = untrained(dropout=0.5).train(), tokens(2, 8)
+    calls: list[tuple[torch.Tensor, torch.Tensor]] = []
+    model.drop.register_forward_hook(lambda _, given, output: calls.append((given[0], output)))
+    model.lstm.register_forward_hook(lambda _, given, output: calls.append((given[0], output[0])))
+    logits = model(x)
+    before, layers, after = calls
+    assert torch.equal(before[0], model.tokens(x)) and torch.equal(before[1], layers[0])
+    assert torch.equal(layers[1], after[0]) and torch.equal(model.output(after[1]), logits)
+
+
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_it_takes_half_precision_and_the_meta_device(device: str) -> None:
     with torch.device(device), torch.autocast("cpu", torch.bfloat16, enabled=device == "cpu"):

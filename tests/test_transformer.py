@@ -219,6 +219,14 @@ def test_dropout_works_in_training_only() -> None:
     assert not torch.equal(block(one), block(one)), "of what a block adds too"
 
 
+def test_dropout_is_of_both_parts_that_a_block_adds() -> None:
+    block, x = untrained(scale=0.3, dropout=0.5).train().blocks[0], torch.randn(2, 5, 16)
+    added: list[Tensor] = []
+    block.drop.register_forward_hook(lambda *arguments: added.append(arguments[2]))
+    torch.testing.assert_close(block(x), x + sum(added))
+    assert len(added) == 2 and all(0.3 < (part == 0).float().mean() < 0.7 for part in added)
+
+
 @both_positions
 def test_it_starts_as_gpt_2_does(positions) -> None:
     sizes = {"width": 128, "heads": 4, "layers": 4, "context": 64, "positions": positions}
