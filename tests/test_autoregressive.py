@@ -485,6 +485,15 @@ def test_a_sample_begins_as_often_with_a_token_as_the_texts_do() -> None:
     assert not sample(model, 50)[:, 0].any()
 
 
+def test_neither_texts_nor_bits_know_dropout() -> None:
+    torch.manual_seed(0)
+    model = MLPLanguageModel(7, order=4, dropout=0.5).eval()
+    bits, text = bits_per_character(model, TEXT), generate(model, tokens(4, 3), 20)
+    model.train()
+    assert bits_per_character(model, TEXT) == bits and model.training
+    assert torch.equal(generate(model, tokens(4, 3), 20), text) and model.training
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
 def test_tokens_may_be_whole_numbers_of_any_size(dtype: torch.dtype) -> None:
     """A text of a few characters is kept in bytes."""
