@@ -28,7 +28,8 @@ def attention_weights(
     """softmax(q kᵀ / √width) over the keys: how much each query takes from each place.
 
     Args:
-        mask: True where a query may look; of a shape that broadcasts to ``(*batch, n, m)``. None: all.
+        mask: True where a query may look; of a shape that broadcasts to ``(*batch, n, m)``. None:
+            all.
 
     Returns:
         Rows of numbers from 0 to 1 with the sum 1; zeros where a query may look nowhere.

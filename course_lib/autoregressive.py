@@ -414,6 +414,7 @@ def sample(model: LanguageModel, n: int, *, seed: int = 0) -> Int[Tensor, "n len
         ValueError: for less than one text.
     """
     checks.check({"n": checks.whole(1)}, {"n": n})
-    stream = torch.Generator().manual_seed(seed)
+    # Not the noise of generate, or the first two tokens would be drawn with the same.
+    stream = torch.Generator().manual_seed(~seed)
     first = torch.multinomial(model.first_token.cpu().expand(n, -1), 1, generator=stream)
     return generate(model, first, model.sample_length - 1, seed=seed)

@@ -494,6 +494,14 @@ def test_neither_texts_nor_bits_know_dropout() -> None:
     assert torch.equal(generate(model, tokens(4, 3), 20), text) and model.training
 
 
+def test_the_first_two_tokens_of_a_sample_are_drawn_with_different_noise() -> None:
+    """Tokens without a context are independent: two are alike as often as any two are."""
+    for seed in (0, 1):
+        drawn = sample(NGram(TEXT, 7, order=1), 2000, seed=seed)
+        alike = (drawn[:, 0] == drawn[:, 1]).float().mean().item()
+        assert alike == pytest.approx(1 / 7, abs=0.04)
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
 def test_tokens_may_be_whole_numbers_of_any_size(dtype: torch.dtype) -> None:
     """A text of a few characters is kept in bytes."""
