@@ -139,9 +139,9 @@ def sees_the_future(model, vocabulary_size, time):
     leaks = []
     with torch.no_grad():
         for place in range(1, time):
-            texts = torch.randint(0, vocabulary_size, (400, time))
+            texts = torch.randint(0, vocabulary_size, (1500, time))
             changed = texts.clone()
-            changed[:, place:] = torch.randint(0, vocabulary_size, (400, time - place))
+            changed[:, place:] = torch.randint(0, vocabulary_size, (1500, time - place))
             first, second = model(texts), model(changed)
             moved = (first - second)[:, :place].abs().max()
             limit = 1e-8 if first.dtype == torch.float64 else 1e-4
@@ -766,35 +766,62 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             "the last token never changed",
             _future(
                 ("changed[:, place:] =", "changed[:, place:-1] ="),
-                ("(400, time - place)", "(400, max(0, time - place - 1))"),
+                ("(1500, time - place)", "(1500, max(0, time - place - 1))"),
             ),
         ),
         ("the first half only", _future(("range(1, time)", "range(1, (time + 1) // 2)"))),
         (
+            "200 texts",
+            _future(
+                ("leaks = []", "leaks, stream = [], torch.Generator().manual_seed(0)"),
+                ("(1500, time))", "(200, time), generator=stream)"),
+                ("(1500, time - place))", "(200, time - place), generator=stream)"),
+            ),
+        ),
+        (
+            "the chapter's gradients",
+            _body(
+                "sees_the_future(model, vocabulary_size, time)",
+                """
+                embedded = []
+                hook = model.drop.register_forward_hook(lambda *call: embedded.append(call[2]))
+                out = model(torch.randint(vocabulary_size, (1, time)))[0]
+                hook.remove()
+                for t in range(time - 1):
+                    (g,) = torch.autograd.grad(
+                        out[t].square().sum(), embedded[0], retain_graph=True
+                    )
+                    if g[0, t + 1 :].any():
+                        return True
+                return False
+                """,
+            ),
+        ),
+        (
             "one text",
             _future(
                 (
-                    "randint(0, vocabulary_size, (400, time))",
+                    "randint(0, vocabulary_size, (1500, time))",
                     "randint(0, vocabulary_size, (1, time))",
                 ),
-                ("(400, time - place)", "(1, time - place)"),
+                ("(1500, time - place)", "(1, time - place)"),
             ),
         ),
         (
             "one pair of tokens",
             _future(
                 (
-                    "torch.randint(0, vocabulary_size, (400, time))",
+                    "torch.randint(0, vocabulary_size, (1500, time))",
                     "torch.zeros(1, time, dtype=torch.long)",
                 ),
-                ("torch.randint(0, vocabulary_size, (400, time - place))", "1"),
+                ("torch.randint(0, vocabulary_size, (1500, time - place))", "1"),
             ),
         ),
         (
             "later tokens in another order",
             _future(
                 (
-                    "torch.randint(0, vocabulary_size, (400, time - place))",
+                    "torch.randint(0, vocabulary_size, (1500, time - place))",
                     "changed[:, place:].flip(1)",
                 )
             ),
@@ -802,9 +829,9 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         (
             "later tokens replaced by 0",
             _future(
-                ("torch.randint(0, vocabulary_size, (400, time - place))", "0"),
+                ("torch.randint(0, vocabulary_size, (1500, time - place))", "0"),
                 (
-                    "texts = torch.randint(0, vocabulary_size, (400, time))",
+                    "texts = torch.randint(0, vocabulary_size, (1500, time))",
                     "texts = torch.randint(0, vocabulary_size - 1, (1, time))",
                 ),
             ),
@@ -944,6 +971,19 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             "the token just before counts",
             _induction(
                 ("t >= 2", "t >= 1"), ("last[row[t - 2]] = t - 2", "last[row[t - 1]] = t - 1")
+            ),
+        ),
+        (
+            "given up where the last occurrence is just before",
+            _induction(
+                (
+                    """            if t >= 2:
+                last[row[t - 2]] = t - 2
+            if token in last:
+""",
+                    "            if last.get(token, t) <= t - 2:\n",
+                ),
+                ("number += 1", "number += 1\n            last[token] = t"),
             ),
         ),
         (
@@ -1164,7 +1204,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
                 model.eval()
                 try:
                     with torch.no_grad():
-                        texts = torch.randint(vocabulary_size, (1000, time))
+                        texts = torch.randint(vocabulary_size, (3000, time))
                         whole = model(texts)
                         limit = 200 * torch.finfo(whole.dtype).eps * whole.abs().max()
                         for end in range(1, time):
@@ -1184,7 +1224,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
                 """
                 mode = model.training
                 model.eval()
-                texts, found = torch.randint(vocabulary_size, (100, time)), False
+                texts, found = torch.randint(vocabulary_size, (200, time)), False
                 with torch.no_grad():
                     before = model(texts)
                     limit = 50 * torch.finfo(before.dtype).eps * before.abs().max().item()
@@ -1307,6 +1347,8 @@ HINTS: dict[str, dict[str, str]] = {
         "in training mode": "rests in evaluation mode",
         "bit for bit": "How large may that be",
         "one part in a thousand": "allow you to see far less",
+        "200 texts": "text of 144",
+        "the chapter's gradients": "has none to give",
         "left in evaluation mode": "put back what you find",
     },
     "continuation_log_probability": {
@@ -1316,10 +1358,14 @@ HINTS: dict[str, dict[str, str]] = {
         "padding passed to the model": "replace the padding",
         "a product with the mask": "do not multiply by a mask",
     },
-    "choose": {"without the neutral prompt": "By which factor"},
+    "choose": {
+        "without the neutral prompt": "By which factor",
+        "the least": "[[0.5, 0.04, 0.1], [0.6, 0.01, 0.12], [0.5, 0.02, 0.04]]",
+    },
     "induction_scores": {
         "the repeated token itself": "finds repetitions",
         "the first occurrence": "not the first",
+        "given up where the last occurrence is just before": "the one before it counts",
         "the mean of the texts' means": "All pairs count alike",
     },
 }
