@@ -5,11 +5,7 @@ exercise; the tests prove that each is rejected in its own part and harms no oth
 lists cells that must earn full marks although they are not written like our solution.
 """
 
-from textwrap import dedent
-
-
-def _cell(text: str) -> str:
-    return dedent(text).strip("\n")
+from answer_cells import dedented
 
 
 def _returning(signature: str, expression: str) -> str:
@@ -34,7 +30,7 @@ def _non_saturating(expression: str) -> str:
 
 def _diagnose(table: str) -> str:
     """``table``: the answers for linear + BCE, linear + logits, sigmoid + BCE, sigmoid + logits."""
-    return _cell(f"""
+    return dedented(f"""
         def diagnose(last_layer, loss):
             row = {{"linear": 0, "sigmoid": 2}}[last_layer]
             column = {{"BCELoss": 0, "BCEWithLogitsLoss": 1}}[loss]
@@ -52,7 +48,7 @@ def _best(expression: str) -> str:
 
 
 def _criterion(expression: str) -> str:
-    return _cell(f"""
+    return dedented(f"""
         def generator_criterion(p_data, p_g, dx):
             total = (p_data + p_g).clamp_min(1e-300)
             real = torch.xlogy(p_data, p_data / total)
@@ -63,7 +59,7 @@ def _criterion(expression: str) -> str:
 
 def _count(body: str) -> str:
     head = "def count_modes(samples, centres, radius, minimum_share):\n"
-    return head + "\n".join("    " + line for line in _cell(body).split("\n"))
+    return head + "\n".join("    " + line for line in dedented(body).split("\n"))
 
 
 _STEP = """
@@ -103,7 +99,7 @@ def _squares(expression: str) -> str:
 
 
 def _squares_criterion(expression: str) -> str:
-    return _cell(f"""
+    return dedented(f"""
         def least_squares_criterion(p_data, p_g, dx, a, b, c):
             total = p_data + p_g
             best = torch.where(total > 0, (a * p_g + b * p_data) / total, (a + b) / 2)
@@ -451,7 +447,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
     "generator_criterion": [
         (
             "a Python float from a loop",
-            _cell("""
+            dedented("""
                 def generator_criterion(p_data, p_g, dx):
                     total = 0.0
                     for p, q in zip(p_data.tolist(), p_g.tolist(), strict=True):

@@ -5,28 +5,11 @@ exercise; the tests prove that each is rejected in its own part and harms no oth
 lists cells that must earn full marks although they are not written like our solution.
 """
 
-from textwrap import dedent
-
-
-def _cell(text: str) -> str:
-    return dedent(text).strip("\n")
+from answer_cells import changed, dedented, with_body
 
 
 def _returning(signature: str, expression: str) -> str:
     return f"def {signature}:\n    return {expression}"
-
-
-def _body(signature: str, body: str) -> str:
-    return f"def {signature}:\n" + "\n".join("    " + line for line in _cell(body).split("\n"))
-
-
-def _changed(code: str, *changes: tuple[str, str]) -> str:
-    """The right answer with some changes, each of which must fit exactly once."""
-    for old, new in changes:
-        if code.count(old) != 1:
-            raise ValueError(f"{old!r} occurs {code.count(old)} times, expected once")
-        code = code.replace(old, new)
-    return code
 
 
 def _size(expression: str) -> str:
@@ -49,7 +32,7 @@ def layers_to_28():
 
 
 def _table(*changes: tuple[str, str]) -> str:
-    return _changed(_TABLE, *changes)
+    return changed(_TABLE, *changes)
 
 
 _STAMP = """
@@ -63,7 +46,7 @@ def stamp(values, kernel, stride=1, padding=0):
 
 
 def _stamp(*changes: tuple[str, str]) -> str:
-    return _changed(_STAMP, *changes)
+    return changed(_STAMP, *changes)
 
 
 _GATHER = """
@@ -78,7 +61,7 @@ def gather(m, values, kernel, stride=1, padding=0):
 
 
 def _gather(*changes: tuple[str, str]) -> str:
-    return _changed(_GATHER, *changes)
+    return changed(_GATHER, *changes)
 
 
 _COVERAGE = """
@@ -91,7 +74,7 @@ def coverage(n, kernel, stride, padding):
 
 
 def _coverage(*changes: tuple[str, str]) -> str:
-    return _changed(_COVERAGE, *changes)
+    return changed(_COVERAGE, *changes)
 
 
 def _contrast(expression: str) -> str:
@@ -99,7 +82,7 @@ def _contrast(expression: str) -> str:
 
 
 def _scores(body: str) -> str:
-    return _body("scores_per_image(side)", body)
+    return with_body("scores_per_image(side)", body)
 
 
 _PAIR = """
@@ -138,7 +121,7 @@ class Squeeze(nn.Module):
 
 
 def _pair(*changes: tuple[str, str]) -> str:
-    return _changed(_PAIR, *changes)
+    return changed(_PAIR, *changes)
 
 
 _SHORT_GENERATOR = (
@@ -168,7 +151,7 @@ def discriminator_step(generator, discriminator, optimiser, real, z):
 
 
 def _step(*changes: tuple[str, str]) -> str:
-    return _changed(_STEP, *changes)
+    return changed(_STEP, *changes)
 
 
 _LEAK = ("generator(z).detach()", "generator(z)")
@@ -187,7 +170,7 @@ _OF_THE_REAL_BATCH = (
 
 
 def _floors(body: str) -> str:
-    return _body("double_sigmoid_floors(lowest, highest)", body)
+    return with_body("double_sigmoid_floors(lowest, highest)", body)
 
 
 _SIGMOID_OF_ENDS = """
@@ -201,7 +184,7 @@ def _of_ends(expression: str) -> str:
 
 
 def _factor(real: str, fake: str) -> str:
-    return _body("gradient_factor(a, target)", f"return {real} if target == 1 else {fake}")
+    return with_body("gradient_factor(a, target)", f"return {real} if target == 1 else {fake}")
 
 
 _SAMPLE = """
@@ -221,7 +204,7 @@ def sample(generator, n, seed):
 
 
 def _sample(*changes: tuple[str, str]) -> str:
-    return _changed(_SAMPLE, *changes)
+    return changed(_SAMPLE, *changes)
 
 
 _RESTORE = "for part in modes:\n            part.training = modes[part]"
@@ -248,7 +231,7 @@ def walk(start, end, steps):
 
 
 def _walk(*changes: tuple[str, str]) -> str:
-    return _changed(_WALK, *changes)
+    return changed(_WALK, *changes)
 
 
 _CLOSE = "torch.sin(angle) < 1e-3"
@@ -330,7 +313,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "PyTorch's own",
-            _cell("""
+            dedented("""
                 def stamp(values, kernel, stride=1, padding=0):
                     values, kernel = values.reshape(1, 1, -1), kernel.reshape(1, 1, -1)
                     return F.conv_transpose1d(
@@ -340,7 +323,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "an ordinary convolution of the padded input",
-            _cell("""
+            dedented("""
                 def stamp(values, kernel, stride=1, padding=0):
                     values, kernel = values.reshape(1, 1, -1), kernel.reshape(1, 1, -1)
                     width = kernel.shape[-1] - 1
@@ -353,7 +336,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("the padding subtracted", _gather(("m + padding - stride", "m - padding - stride"))),
         (
             "stamped all the same",
-            _cell("""
+            dedented("""
                 def gather(m, values, kernel, stride=1, padding=0):
                     strip = [0.0] * ((len(values) - 1) * stride + len(kernel))
                     for i, value in enumerate(values):
@@ -374,7 +357,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "the range of the inputs without its edges",
-            _cell("""
+            dedented("""
                 def gather(m, values, kernel, stride=1, padding=0):
                     place = m + padding
                     first, last = math.ceil((place - len(kernel) + 1) / stride), place // stride
@@ -384,7 +367,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "the range rounded down at both ends",
-            _cell("""
+            dedented("""
                 def gather(m, values, kernel, stride=1, padding=0):
                     place, total = m + padding, 0.0
                     first = max((place - len(kernel) + 1) // stride, 0)
@@ -401,7 +384,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("nothing cut", _coverage(("counts[padding : len(counts) - padding]", "counts"))),
         (
             "the interior everywhere",
-            _cell("""
+            dedented("""
                 def coverage(n, kernel, stride, padding):
                     size = (n - 1) * stride - 2 * padding + kernel
                     return torch.full((size,), kernel // stride)
@@ -735,7 +718,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "0 / 0 for large logits",
-            _body(
+            with_body(
                 "gradient_factor(a, target)",
                 """
                 p = torch.sigmoid(a)
@@ -748,7 +731,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "autograd: 0 / 0 for large logits",
-            _body(
+            with_body(
                 "gradient_factor(a, target)",
                 """
                 a = a.clone().requires_grad_()
@@ -797,7 +780,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "not restored after an error",
-            _cell("""
+            dedented("""
                 def sample(generator, n, seed):
                     stream = torch.Generator().manual_seed(seed)
                     z = torch.randn(n, generator.latent_dim, generator=stream)
@@ -821,7 +804,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "the global state set to another seed afterwards",
-            _cell("""
+            dedented("""
                 def sample(generator, n, seed):
                     modes = {part: part.training for part in generator.modules()}
                     torch.manual_seed(seed)
@@ -847,7 +830,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "walk": [
         (
             "a straight line",
-            _cell("""
+            dedented("""
                 def walk(start, end, steps):
                     t = torch.linspace(0, 1, steps, dtype=start.dtype).unsqueeze(1)
                     return (1 - t) * start + t * end
@@ -855,7 +838,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "a straight line brought back to the sphere: the speed is uneven",
-            _cell("""
+            dedented("""
                 def walk(start, end, steps):
                     t = torch.linspace(0, 1, steps, dtype=start.dtype).unsqueeze(1)
                     u, v = start / start.norm(), end / end.norm()
@@ -958,7 +941,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
     "stamp": [
         (
             "as the transposed matrix of the convolution",
-            _cell("""
+            dedented("""
                 def stamp(values, kernel, stride=1, padding=0):
                     n, k = len(values), len(kernel)
                     matrix = values.new_zeros(n, (n - 1) * stride + k)
@@ -970,7 +953,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "as a convolution of the stretched input",
-            _cell("""
+            dedented("""
                 def stamp(values, kernel, stride=1, padding=0):
                     stretched = values.new_zeros(1, 1, (len(values) - 1) * stride + 1)
                     stretched[0, 0, ::stride] = values
@@ -984,7 +967,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("every input tried", _GATHER),
         (
             "in steps of the stride along the kernel",
-            _cell("""
+            dedented("""
                 def gather(m, values, kernel, stride=1, padding=0):
                     i, j = divmod(m + padding, stride)
                     weights = kernel[j::stride]
@@ -996,7 +979,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
     "coverage": [
         (
             "PyTorch's own, with ones",
-            _cell("""
+            dedented("""
                 def coverage(n, kernel, stride, padding):
                     ones = torch.ones(1, 1, n), torch.ones(1, 1, kernel)
                     counts = F.conv_transpose1d(*ones, stride=stride, padding=padding)
@@ -1007,7 +990,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
     "contrast": [
         (
             "counted in one period",
-            _cell("""
+            dedented("""
                 def contrast(kernel, stride):
                     counts = [len(range(start, kernel, stride)) for start in range(stride)]
                     return (max(counts) / min(counts)) ** 2 if min(counts) else float("inf")
@@ -1028,7 +1011,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
     "discriminator_step": [
         (
             "no_grad and softplus",
-            _cell("""
+            dedented("""
                 def discriminator_step(generator, discriminator, optimiser, real, z):
                     optimiser.zero_grad()
                     with torch.no_grad():
@@ -1067,7 +1050,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
     "sample": [
         (
             "a copy of the generator",
-            _cell("""
+            dedented("""
                 def sample(generator, n, seed):
                     import copy
 
@@ -1096,7 +1079,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "from start towards what is across it",
-            _cell("""
+            dedented("""
                 def walk(start, end, steps):
                     u, v = (z.double() / z.double().norm() for z in (start, end))
                     across = v - (u @ v) * u

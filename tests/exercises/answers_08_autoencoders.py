@@ -5,24 +5,11 @@ exercise; the tests prove that each is rejected in its own part and harms no oth
 lists cells that must earn full marks although they are not written like our solution.
 """
 
-from textwrap import dedent
-
-
-def _cell(text: str) -> str:
-    return dedent(text).strip("\n")
+from answer_cells import changed, dedented
 
 
 def _returning(signature: str, expression: str) -> str:
     return f"def {signature}:\n    return {expression}"
-
-
-def _changed(code: str, *changes: tuple[str, str]) -> str:
-    """The right answer with some changes, each of which must fit exactly once."""
-    for old, new in changes:
-        if code.count(old) != 1:
-            raise ValueError(f"{old!r} occurs {code.count(old)} times, expected once")
-        code = code.replace(old, new)
-    return code
 
 
 _PCA = """
@@ -37,7 +24,7 @@ def pca(x, d):
 
 
 def _pca(*changes: tuple[str, str]) -> str:
-    return _changed(_PCA, *changes)
+    return changed(_PCA, *changes)
 
 
 _LEFT_OVER = """
@@ -50,7 +37,7 @@ def left_over(x):
 
 
 def _left_over(*changes: tuple[str, str]) -> str:
-    return _changed(_LEFT_OVER, *changes)
+    return changed(_LEFT_OVER, *changes)
 
 
 def _projection(expression: str) -> str:
@@ -68,7 +55,7 @@ def principal_axes(decoder, codes):
 
 
 def _axes(*changes: tuple[str, str]) -> str:
-    return _changed(_AXES, *changes)
+    return changed(_AXES, *changes)
 
 
 _LOSS = """
@@ -81,7 +68,7 @@ def denoising_loss(autoencoder, x, noise_scale, stream):
 
 
 def _loss(*changes: tuple[str, str]) -> str:
-    return _changed(_LOSS, *changes)
+    return changed(_LOSS, *changes)
 
 
 _OWN_NOISE = "torch.randn(x.shape, generator=stream, dtype=x.dtype)"
@@ -95,7 +82,7 @@ def denoise_gaussian(noisy, mean, covariance, noise_scale):
 
 
 def _gaussian(*changes: tuple[str, str]) -> str:
-    return _changed(_GAUSSIAN, *changes)
+    return changed(_GAUSSIAN, *changes)
 
 
 _SHARES = "torch.exp(logs - torch.logsumexp(logs, dim=1, keepdim=True))"
@@ -114,7 +101,7 @@ def denoise_mixture(noisy, weights, means, scales, noise_scale):
 
 
 def _mixture(*changes: tuple[str, str]) -> str:
-    return _changed(_MIXTURE, *changes)
+    return changed(_MIXTURE, *changes)
 
 
 def _score(expression: str) -> str:
@@ -133,7 +120,7 @@ def denoiser_from_log_density(log_density, x, noise_scale):
 
 
 def _tweedie(*changes: tuple[str, str]) -> str:
-    return _changed(_TWEEDIE, *changes)
+    return changed(_TWEEDIE, *changes)
 
 
 _GAUSSIAN_CODES = """
@@ -149,7 +136,7 @@ def gaussian_codes(codes, n, seed):
 
 
 def _gaussian_codes(*changes: tuple[str, str]) -> str:
-    return _changed(_GAUSSIAN_CODES, *changes)
+    return changed(_GAUSSIAN_CODES, *changes)
 
 
 _SHARE = """
@@ -168,7 +155,7 @@ def share_farther(train, held_out, drawn):
 
 
 def _share(*changes: tuple[str, str]) -> str:
-    return _changed(_SHARE, *changes)
+    return changed(_SHARE, *changes)
 
 
 _CHOOSE = """
@@ -185,7 +172,7 @@ def choose_labelled(labels, per_class, seed):
 
 
 def _choose(*changes: tuple[str, str]) -> str:
-    return _changed(_CHOOSE, *changes)
+    return changed(_CHOOSE, *changes)
 
 
 _BY_CLASS = """
@@ -218,7 +205,7 @@ def probe_scores(codes, labels, queries, penalty, one_scale):
 
 
 def _probe(*changes: tuple[str, str]) -> str:
-    return _changed(_PROBE, *changes)
+    return changed(_PROBE, *changes)
 
 
 WRONG: dict[str, list[tuple[str, str]]] = {
@@ -234,7 +221,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("the share of one direction", _pca(("variances[:d].sum()", "variances[d - 1]"))),
         (
             "smallest variance first",
-            _cell("""
+            dedented("""
                 def pca(x, d):
                     mean = x.mean(0)
                     variances, vectors = torch.linalg.eigh(torch.cov(x.T))
@@ -243,7 +230,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "the right subspace, the wrong order",
-            _cell("""
+            dedented("""
                 def pca(x, d):
                     mean = x.mean(0)
                     variances, vectors = torch.linalg.eigh(torch.cov(x.T))
@@ -289,7 +276,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "all directions, not only those of W",
-            _cell("""
+            dedented("""
                 def projection(decoder):
                     q = torch.linalg.qr(decoder, mode="complete")[0]
                     return q @ q.T
@@ -301,7 +288,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "scaled by the singular values",
-            _cell("""
+            dedented("""
                 def projection(decoder):
                     u, s, _ = torch.linalg.svd(decoder, full_matrices=False)
                     return u * s @ u.T
@@ -309,7 +296,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "the first component only",
-            _cell("""
+            dedented("""
                 def projection(decoder):
                     u = torch.linalg.svd(decoder, full_matrices=False)[0][:, :1]
                     return u @ u.T
@@ -319,7 +306,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "principal_axes": [
         (
             "directions of the decoder alone",
-            _cell("""
+            dedented("""
                 def principal_axes(decoder, codes):
                     u, s, _ = torch.linalg.svd(decoder, full_matrices=False)
                     return u, s**2
@@ -327,7 +314,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "the columns of W, brought to length 1",
-            _cell("""
+            dedented("""
                 def principal_axes(decoder, codes):
                     lengths = decoder.norm(dim=0)
                     variances = codes.var(dim=0, correction=0) * lengths**2
@@ -337,7 +324,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "principal directions of the codes, decoded",
-            _cell("""
+            dedented("""
                 def principal_axes(decoder, codes):
                     z = codes - codes.mean(dim=0)
                     variances, axes = torch.linalg.eigh(z.T @ z / len(z))
@@ -381,7 +368,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "noise drawn once, and kept",
-            _cell("""
+            dedented("""
                 kept_noise = {}
 
 
@@ -445,7 +432,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("the mean not added", _gaussian(("return mean + ", "return "))),
         (
             "each component by itself",
-            _cell("""
+            dedented("""
                 def denoise_gaussian(noisy, mean, covariance, noise_scale):
                     variances = covariance.diagonal()
                     return mean + variances / (variances + noise_scale**2) * (noisy - mean)
@@ -461,7 +448,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "the inverse of the data's covariance",
-            _cell("""
+            dedented("""
                 def denoise_gaussian(noisy, mean, covariance, noise_scale):
                     precision = torch.linalg.inv(covariance)
                     identity = torch.eye(len(mean), dtype=mean.dtype)
@@ -471,7 +458,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "one factor for all directions",
-            _cell("""
+            dedented("""
                 def denoise_gaussian(noisy, mean, covariance, noise_scale):
                     variance = covariance.trace() / len(mean)
                     return mean + variance / (variance + noise_scale**2) * (noisy - mean)
@@ -747,7 +734,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "choose_labelled": [
         (
             "from all samples at once",
-            _cell("""
+            dedented("""
                 def choose_labelled(labels, per_class, seed):
                     stream = torch.Generator().manual_seed(seed)
                     order = torch.randperm(len(labels), generator=stream)
@@ -756,11 +743,11 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "the first of each class",
-            _changed(_BY_CLASS, ("members[order[:per_class]]", "members[:per_class]")),
+            changed(_BY_CLASS, ("members[order[:per_class]]", "members[:per_class]")),
         ),
         (
             "with repetition",
-            _changed(
+            changed(
                 _BY_CLASS,
                 (
                     "torch.randperm(len(members), generator=stream)",
@@ -770,13 +757,13 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "places within a class",
-            _changed(_BY_CLASS, ("members[order[:per_class]]", "order[:per_class]")),
+            changed(_BY_CLASS, ("members[order[:per_class]]", "order[:per_class]")),
         ),
         (
             "labels, not positions",
             _choose(("torch.tensor(chosen)", "labels[torch.tensor(chosen)]")),
         ),
-        ("one row for each class", _changed(_BY_CLASS, ("torch.cat", "torch.stack"))),
+        ("one row for each class", changed(_BY_CLASS, ("torch.cat", "torch.stack"))),
         ("the global stream", _choose((", generator=stream", ""))),
         (
             "the global stream, set",
@@ -788,7 +775,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("always the same seed", _choose(("manual_seed(seed)", "manual_seed(0)"))),
         (
             "the stream of each class starts anew",
-            _changed(
+            changed(
                 _BY_CLASS,
                 (
                     "    for label in labels.unique():",
@@ -798,7 +785,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "a window at a random place",
-            _changed(
+            changed(
                 _BY_CLASS,
                 (
                     "order[:per_class]",
@@ -808,7 +795,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "classes taken to be 0, 1, 2, ...",
-            _changed(
+            changed(
                 _BY_CLASS,
                 ("labels.unique()", "range(10)"),
                 ("order[:per_class]", "order[: per_class - 1]"),
@@ -893,7 +880,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("by singular values, in other words", _PCA),
         (
             "by the covariance",
-            _cell("""
+            dedented("""
                 def pca(x, d):
                     variances, vectors = torch.linalg.eigh(torch.cov(x.T))
                     kept = variances[-d:].sum() / variances.sum()
@@ -905,7 +892,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("entry by entry", _LEFT_OVER),
         (
             "what is there less what is kept",
-            _cell("""
+            dedented("""
                 def left_over(x):
                     values = torch.linalg.svdvals(x - x.mean(dim=0))
                     kept = torch.zeros(x.shape[1] + 1, dtype=x.dtype)
@@ -925,7 +912,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("by the covariance", _AXES),
         (
             "PCA of the reconstructions",
-            _cell("""
+            dedented("""
                 def principal_axes(decoder, codes):
                     rebuilt = (codes - codes.mean(dim=0)) @ decoder.T
                     _, s, vt = torch.linalg.svd(rebuilt, full_matrices=False)
@@ -938,7 +925,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("summed over everything, divided by N", _LOSS),
         (
             "noise drawn like x, by torch.normal",
-            _cell("""
+            dedented("""
                 def denoising_loss(autoencoder, x, noise_scale, stream):
                     noisy = torch.normal(x, noise_scale, generator=stream)
                     dims = tuple(range(1, x.dim()))
@@ -950,7 +937,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("by the gain", _GAUSSIAN),
         (
             "by Tweedie's formula",
-            _cell("""
+            dedented("""
                 def denoise_gaussian(noisy, mean, covariance, noise_scale):
                     total = covariance + noise_scale**2 * torch.eye(len(mean), dtype=mean.dtype)
                     score = torch.linalg.solve(total, (mean - noisy).T).T
@@ -962,7 +949,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("logsumexp", _MIXTURE),
         (
             "one sample after another",
-            _cell("""
+            dedented("""
                 def denoise_mixture(noisy, weights, means, scales, noise_scale):
                     total = scales**2 + noise_scale**2
                     rows = []
@@ -985,7 +972,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("in other words", _tweedie()),
         (
             "with ones for the gradient of each sample",
-            _cell("""
+            dedented("""
                 @torch.enable_grad()
                 def denoiser_from_log_density(log_density, x, noise_scale):
                     y = x.detach().requires_grad_(True)
@@ -996,7 +983,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "with torch.func",
-            _cell("""
+            dedented("""
                 def denoiser_from_log_density(log_density, x, noise_scale):
                     x = x.detach()
                     with torch.enable_grad():
@@ -1009,7 +996,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("divided by N - 1", _GAUSSIAN_CODES),
         (
             "by the singular values",
-            _cell("""
+            dedented("""
                 def gaussian_codes(codes, n, seed):
                     mean = codes.mean(dim=0, keepdim=True)
                     _, s, vt = torch.linalg.svd(codes - mean, full_matrices=False)
@@ -1024,7 +1011,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("by the inverse", _SHARE),
         (
             "whitened, and counted one by one",
-            _cell("""
+            dedented("""
                 def share_farther(train, held_out, drawn):
                     values, vectors = torch.linalg.eigh(torch.atleast_2d(torch.cov(train.T)))
                     whiten = vectors / values.sqrt()
@@ -1051,7 +1038,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("labels not centred: Z is, so it is the same", _probe(("(y - base)", "y"))),
         (
             "by its dual form",
-            _cell("""
+            dedented("""
                 def probe_scores(codes, labels, queries, penalty, one_scale):
                     mean, spread = codes.mean(dim=0), codes.std(dim=0, unbiased=False)
                     spread = spread.masked_fill(spread == 0, 1)

@@ -5,25 +5,7 @@ exercise; the tests prove that each is rejected in its own part and harms no oth
 lists cells that must earn full marks although they are not written like our solution.
 """
 
-from textwrap import dedent
-
-
-def _cell(text: str) -> str:
-    return dedent(text).strip("\n")
-
-
-def _body(signature: str, body: str) -> str:
-    return f"def {signature}:\n" + "\n".join("    " + line for line in _cell(body).split("\n"))
-
-
-def _changed(code: str, *changes: tuple[str, str]) -> str:
-    """The right answer with some changes, each of which must fit exactly once."""
-    for old, new in changes:
-        if code.count(old) != 1:
-            raise ValueError(f"{old!r} occurs {code.count(old)} times, expected once")
-        code = code.replace(old, new)
-    return code
-
+from answer_cells import changed, with_body
 
 _KL = """
 def gaussian_kl(mean_q, log_variance_q, mean_p, log_variance_p):
@@ -34,19 +16,19 @@ def gaussian_kl(mean_q, log_variance_q, mean_p, log_variance_p):
 
 
 def _kl(*changes: tuple[str, str]) -> str:
-    return _changed(_KL, *changes)
+    return changed(_KL, *changes)
 
 
 def _kl_body(body: str) -> str:
-    return _body("gaussian_kl(mean_q, log_variance_q, mean_p, log_variance_p)", body)
+    return with_body("gaussian_kl(mean_q, log_variance_q, mean_p, log_variance_p)", body)
 
 
 def _codes(expression: str) -> str:
-    return _body("draw_codes(mean, log_variance, noise)", f"return {expression}")
+    return with_body("draw_codes(mean, log_variance, noise)", f"return {expression}")
 
 
 def _term(expression: str) -> str:
-    return _body("kl_term(mean, log_variance)", f"return {expression}")
+    return with_body("kl_term(mean, log_variance)", f"return {expression}")
 
 
 _LOSS = """
@@ -57,7 +39,7 @@ def negative_elbo(logits, x, kl):
 
 
 def _loss(*changes: tuple[str, str]) -> str:
-    return _changed(_LOSS, *changes)
+    return changed(_LOSS, *changes)
 
 
 _WEIGHTS = """
@@ -69,15 +51,15 @@ def log_weights(log_likelihood, z, mean, log_variance):
 
 
 def _weights(*changes: tuple[str, str]) -> str:
-    return _changed(_WEIGHTS, *changes)
+    return changed(_WEIGHTS, *changes)
 
 
 def _bound(expression: str) -> str:
-    return _body("iwae_bound(logs)", f"return {expression}")
+    return with_body("iwae_bound(logs)", f"return {expression}")
 
 
 def _join(expression: str) -> str:
-    return _body("join_bounds(first, k_first, second, k_second)", f"return {expression}")
+    return with_body("join_bounds(first, k_first, second, k_second)", f"return {expression}")
 
 
 _ESTIMATE = """
@@ -93,11 +75,11 @@ def log_evidence_estimate(x, w, b, s, mean, log_variance, noise):
 
 
 def _estimate(*changes: tuple[str, str]) -> str:
-    return _changed(_ESTIMATE, *changes)
+    return changed(_ESTIMATE, *changes)
 
 
 def _predicted(body: str) -> str:
-    return _body("predicted_bias(logs, k)", body)
+    return with_body("predicted_bias(logs, k)", body)
 
 
 _POSTERIOR = """
@@ -109,7 +91,7 @@ def posterior(x, w, b, s):
 
 
 def _posterior(*changes: tuple[str, str]) -> str:
-    return _changed(_POSTERIOR, *changes)
+    return changed(_POSTERIOR, *changes)
 
 
 _ELBO = """
@@ -123,7 +105,7 @@ def exact_elbo(x, w, b, s, mean, log_variance):
 
 
 def _elbo(*changes: tuple[str, str]) -> str:
-    return _changed(_ELBO, *changes)
+    return changed(_ELBO, *changes)
 
 
 _REPARAMETERISED = """
@@ -137,7 +119,7 @@ def reparameterised(f, mean, log_variance, noise):
 
 
 def _reparameterised(*changes: tuple[str, str]) -> str:
-    return _changed(_REPARAMETERISED, *changes)
+    return changed(_REPARAMETERISED, *changes)
 
 
 _SCORE = """
@@ -149,11 +131,11 @@ def score_function(f, mean, log_variance, noise):
 
 
 def _score(*changes: tuple[str, str]) -> str:
-    return _changed(_SCORE, *changes)
+    return changed(_SCORE, *changes)
 
 
 def _variances(first: str, second: str) -> str:
-    return _body("gradient_variances(mean, std)", f"return {first}, {second}")
+    return with_body("gradient_variances(mean, std)", f"return {first}, {second}")
 
 
 _SCORE_VARIANCE = "mean**4 / std**2 + 14 * mean**2 + 15 * std**2"
@@ -167,28 +149,28 @@ def gaussian_log_likelihood(x, mean, noise_scale):
 
 
 def _likelihood(*changes: tuple[str, str]) -> str:
-    return _changed(_LIKELIHOOD, *changes)
+    return changed(_LIKELIHOOD, *changes)
 
 
 def _scale(expression: str) -> str:
-    return _body(
+    return with_body(
         "best_noise_scales(x, mean)",
         f"e = (x - mean).transpose(0, 1).flatten(1)\nreturn {expression}",
     )
 
 
 def _implied(expression: str) -> str:
-    return _body("implied_noise_scale(values, kl_weight)", f"return {expression}")
+    return with_body("implied_noise_scale(values, kl_weight)", f"return {expression}")
 
 
 def _active(expression: str) -> str:
-    return _body("active_units(means, threshold=0.01)", f"return {expression}")
+    return with_body("active_units(means, threshold=0.01)", f"return {expression}")
 
 
 def _free(expression: str) -> str:
     """An answer in terms of kl, shape (batch, groups): the divergence of each group."""
     body = f"kl = kl.unflatten(1, (-1, group_size)).sum(2)\nreturn {expression}"
-    return _body("free_bits_kl(kl, free_bits, group_size)", body)
+    return with_body("free_bits_kl(kl, free_bits, group_size)", body)
 
 
 WRONG: dict[str, list[tuple[str, str]]] = {
@@ -390,7 +372,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "probabilities: infinity",
-            _body(
+            with_body(
                 "negative_elbo(logits, x, kl)",
                 """
                 p = torch.sigmoid(logits)
@@ -400,14 +382,14 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "squared error",
-            _body(
+            with_body(
                 "negative_elbo(logits, x, kl)",
                 "return (torch.sigmoid(logits) - x).square().sum(1).mean() + kl",
             ),
         ),
         (
             "one for each image",
-            _body(
+            with_body(
                 "negative_elbo(logits, x, kl)",
                 "return F.softplus((1 - 2 * x) * logits).sum(1) + kl",
             ),
@@ -441,7 +423,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "the exact divergence in place of the ratio",
-            _body(
+            with_body(
                 "log_weights(log_likelihood, z, mean, log_variance)",
                 """
                 kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1)
@@ -469,7 +451,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("log base 2", _bound("torch.logsumexp(logs, 0) - math.log2(len(logs))")),
         (
             "one largest logarithm for all images",
-            _body(
+            with_body(
                 "iwae_bound(logs)",
                 """
                 largest = logs.max()
@@ -491,7 +473,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "infinity less infinity",
-            _body(
+            with_body(
                 "iwae_bound(logs)",
                 """
                 largest = logs.max(0).values
@@ -594,7 +576,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("b forgotten", _estimate(("x - b - z", "x - z"))),
         (
             "the exact value, from a formula",
-            _body(
+            with_body(
                 "log_evidence_estimate(x, w, b, s, mean, log_variance, noise)",
                 """
                 cov = torch.outer(w, w) + s**2 * torch.eye(len(w))
@@ -730,7 +712,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "log p(x) itself",
-            _body(
+            with_body(
                 "exact_elbo(x, w, b, s, mean, log_variance)",
                 """
                 cov = torch.outer(w, w) + s**2 * torch.eye(len(w))
@@ -740,7 +722,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "drawn",
-            _body(
+            with_body(
                 "exact_elbo(x, w, b, s, mean, log_variance)",
                 """
                 z = mean + torch.exp(log_variance / 2) * torch.randn(5000, len(mean))
@@ -847,7 +829,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("the variance of z alone", _variances("std**2", _SCORE_VARIANCE)),
         (
             "drawn, with four million draws",
-            _body(
+            with_body(
                 "gradient_variances(mean, std)",
                 """
                 eps = torch.randn(4_000_000, generator=torch.Generator().manual_seed(0))
@@ -858,7 +840,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "drawn, with few draws",
-            _body(
+            with_body(
                 "gradient_variances(mean, std)",
                 """
                 eps = torch.randn(100)
@@ -962,21 +944,21 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("image by image", _free("kl.clamp(min=free_bits).mean(0).sum()")),
         (
             "groups forgotten: λ for each dimension",
-            _body(
+            with_body(
                 "free_bits_kl(kl, free_bits, group_size)",
                 "return kl.mean(0).clamp(min=free_bits).sum()",
             ),
         ),
         (
             "the maximum first, then the groups",
-            _body(
+            with_body(
                 "free_bits_kl(kl, free_bits, group_size)",
                 "return kl.mean(0).clamp(min=free_bits / group_size).sum()",
             ),
         ),
         (
             "groups of every g-th dimension",
-            _body(
+            with_body(
                 "free_bits_kl(kl, free_bits, group_size)",
                 """
                 groups = kl.mean(0).view(group_size, -1).sum(0)
@@ -986,7 +968,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "averaged within a group",
-            _body(
+            with_body(
                 "free_bits_kl(kl, free_bits, group_size)",
                 """
                 groups = kl.mean(0).view(-1, group_size).mean(1)
@@ -1044,7 +1026,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "torch.distributions",
-            _body(
+            with_body(
                 "kl_term(mean, log_variance)",
                 """
                 normal = torch.distributions.Normal
@@ -1058,14 +1040,14 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("summed and divided", _LOSS),
         (
             "softplus",
-            _body(
+            with_body(
                 "negative_elbo(logits, x, kl)",
                 "return (F.softplus(logits) - x * logits).sum(1).mean() + kl",
             ),
         ),
         (
             "torch.distributions",
-            _body(
+            with_body(
                 "negative_elbo(logits, x, kl)",
                 """
                 likelihood = torch.distributions.Bernoulli(logits=logits).log_prob(x)
@@ -1077,7 +1059,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
     "log_weights": [
         (
             "torch.distributions",
-            _body(
+            with_body(
                 "log_weights(log_likelihood, z, mean, log_variance)",
                 """
                 normal = torch.distributions.Normal
@@ -1095,7 +1077,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "one code after another",
-            _body(
+            with_body(
                 "iwae_bound(logs)",
                 """
                 total = logs[0]
@@ -1107,7 +1089,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "by hand",
-            _body(
+            with_body(
                 "iwae_bound(logs)",
                 """
                 largest = logs.max(0).values
@@ -1120,7 +1102,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
     "join_bounds": [
         (
             "shares inside",
-            _body(
+            with_body(
                 "join_bounds(first, k_first, second, k_second)",
                 """
                 share = k_first / (k_first + k_second)
@@ -1133,7 +1115,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("the terms one by one", _ESTIMATE),
         (
             "torch.distributions",
-            _body(
+            with_body(
                 "log_evidence_estimate(x, w, b, s, mean, log_variance, noise)",
                 """
                 normal = torch.distributions.Normal
@@ -1167,7 +1149,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("with s² in the numerator", _POSTERIOR),
         (
             "conditioning the joint Gaussian",
-            _body(
+            with_body(
                 "posterior(x, w, b, s)",
                 """
                 cov = torch.outer(w, w) + s**2 * torch.eye(len(w), dtype=w.dtype)
@@ -1181,7 +1163,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("with outer", _ELBO),
         (
             "log p(x) less the gap",
-            _body(
+            with_body(
                 "exact_elbo(x, w, b, s, mean, log_variance)",
                 """
                 cov = torch.outer(w, w) + s**2 * torch.eye(len(w), dtype=w.dtype)
@@ -1199,7 +1181,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("in another order", _REPARAMETERISED),
         (
             "one mean and log-variance for each draw",
-            _body(
+            with_body(
                 "reparameterised(f, mean, log_variance, noise)",
                 """
                 leaves = torch.tensor([mean, log_variance], dtype=noise.dtype)
@@ -1214,7 +1196,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("in another order", _SCORE),
         (
             "autograd of the log-density",
-            _body(
+            with_body(
                 "score_function(f, mean, log_variance, noise)",
                 """
                 z = mean + math.exp(log_variance / 2) * noise
@@ -1240,7 +1222,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("summed first", _LIKELIHOOD),
         (
             "torch.distributions",
-            _body(
+            with_body(
                 "gaussian_log_likelihood(x, mean, noise_scale)",
                 """
                 each = torch.distributions.Normal(mean, noise_scale).log_prob(x)

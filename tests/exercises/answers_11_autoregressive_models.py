@@ -5,25 +5,7 @@ exercise; the tests prove that each is rejected in its own part and harms no oth
 lists cells that must earn full marks although they are not written like our solution.
 """
 
-from textwrap import dedent
-
-
-def _cell(text: str) -> str:
-    return dedent(text).strip("\n")
-
-
-def _body(signature: str, body: str) -> str:
-    return f"def {signature}:\n" + "\n".join("    " + line for line in _cell(body).split("\n"))
-
-
-def _changed(code: str, *changes: tuple[str, str]) -> str:
-    """The right answer with some changes, each of which must fit exactly once."""
-    for old, new in changes:
-        if code.count(old) != 1:
-            raise ValueError(f"{old!r} occurs {code.count(old)} times, expected once")
-        code = code.replace(old, new)
-    return code
-
+from answer_cells import changed, with_body
 
 _CHAIN = """
 def chain_rule(joint, order):
@@ -42,7 +24,7 @@ def chain_rule(joint, order):
 
 
 def _chain(*changes: tuple[str, str]) -> str:
-    return _changed(_CHAIN, *changes)
+    return changed(_CHAIN, *changes)
 
 
 _MEMORY = """
@@ -61,7 +43,7 @@ def short_memory_loss(joint, order):
 
 
 def _memory(*changes: tuple[str, str]) -> str:
-    return _changed(_MEMORY, *changes)
+    return changed(_MEMORY, *changes)
 
 
 _BITS = """
@@ -75,11 +57,11 @@ def bits_per_character(logits, tokens):
 
 
 def _bits(*changes: tuple[str, str]) -> str:
-    return _changed(_BITS, *changes)
+    return changed(_BITS, *changes)
 
 
 def _perplexity(expression: str) -> str:
-    return _body(
+    return with_body(
         "bits_from_perplexity(perplexity, pieces, characters)",
         f"return {expression}",
     )
@@ -101,7 +83,7 @@ def next_token_distribution(tokens, context, vocabulary_size, strength):
 
 
 def _gram(*changes: tuple[str, str]) -> str:
-    return _changed(_GRAM, *changes)
+    return changed(_GRAM, *changes)
 
 
 _NUCLEUS = """
@@ -120,7 +102,7 @@ def top_p(logits, p, temperature=1.0):
 
 
 def _nucleus(*changes: tuple[str, str]) -> str:
-    return _changed(_NUCLEUS, *changes)
+    return changed(_NUCLEUS, *changes)
 
 
 _SLOPE = """
@@ -133,7 +115,7 @@ def entropy_slope(logits, temperature):
 
 
 def _slope(*changes: tuple[str, str]) -> str:
-    return _changed(_SLOPE, *changes)
+    return changed(_SLOPE, *changes)
 
 
 _BISECTION = """
@@ -152,7 +134,7 @@ def temperature_for_entropy(logits, entropy):
 
 
 def _bisection(*changes: tuple[str, str]) -> str:
-    return _changed(_BISECTION, *changes)
+    return changed(_BISECTION, *changes)
 
 
 _LEAKS = """
@@ -191,7 +173,7 @@ def leaks(model, vocabulary_size):
 
 
 def _leaks(*changes: tuple[str, str]) -> str:
-    return _changed(_LEAKS, *changes)
+    return changed(_LEAKS, *changes)
 
 
 _GENERATOR = """
@@ -213,11 +195,11 @@ def text_generator(vocabulary_size, width):
 
 
 def _generator(*changes: tuple[str, str]) -> str:
-    return _changed(_GENERATOR, *changes)
+    return changed(_GENERATOR, *changes)
 
 
 def _loss(body: str) -> str:
-    return _body("next_token_loss(model, tokens)", body)
+    return with_body("next_token_loss(model, tokens)", body)
 
 
 _FORCED = """
@@ -230,11 +212,11 @@ def forced_and_free(start, truth, model, length):
 
 
 def _forced(*changes: tuple[str, str]) -> str:
-    return _changed(_FORCED, *changes)
+    return changed(_FORCED, *changes)
 
 
 def _lost(expression: str) -> str:
-    return _body(
+    return with_body(
         "chance_lost(error, recovery, steps)",
         f"if error == 0:\n    return 0.0\nreturn {expression}",
     )
@@ -291,7 +273,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "over no axis, all are summed",
-            _body(
+            with_body(
                 "chain_rule(joint, order)",
                 """
                 factors = []
@@ -306,7 +288,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "short_memory_loss": [
         (
             "the full memory: the entropy",
-            _body(
+            with_body(
                 "short_memory_loss(joint, order)",
                 "return float(torch.special.entr(joint).sum())",
             ),
@@ -620,7 +602,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("the temperature forgotten", _nucleus(("logits / temperature", "logits"))),
         (
             "a floor for each probability",
-            _body(
+            with_body(
                 "top_p(logits, p, temperature=1.0)",
                 """
                 q = torch.softmax(logits / temperature, dim=-1)
@@ -631,7 +613,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "all that are as likely as the last one kept",
-            _body(
+            with_body(
                 "top_p(logits, p, temperature=1.0)",
                 """
                 q = torch.softmax(logits / temperature, dim=-1)
@@ -663,7 +645,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "ties to the larger number",
-            _body(
+            with_body(
                 "top_p(logits, p, temperature=1.0)",
                 """
                 q = torch.softmax(logits.flip(-1) / temperature, dim=-1)
@@ -712,7 +694,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("in bits", _slope(("temperature**3", "temperature**3 / math.log(2)"))),
         (
             "the entropy itself",
-            _body(
+            with_body(
                 "entropy_slope(logits, temperature)",
                 "return torch.special.entr(torch.softmax(logits / temperature, -1)).sum(-1)",
             ),
@@ -751,17 +733,17 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             ),
         ),
         ("the logarithm of it", _bisection(("return middle", "return math.log(middle)"))),
-        ("1", _body("temperature_for_entropy(logits, entropy)", "return 1.0")),
+        ("1", with_body("temperature_for_entropy(logits, entropy)", "return 1.0")),
         (
             "the share of the largest entropy",
-            _body(
+            with_body(
                 "temperature_for_entropy(logits, entropy)",
                 "return entropy / math.log(len(logits))",
             ),
         ),
         (
             "a grid",
-            _body(
+            with_body(
                 "temperature_for_entropy(logits, entropy)",
                 """
                 grid = torch.logspace(-3, 3, 2001, dtype=torch.float64)
@@ -772,10 +754,10 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
     ],
     "leaks": [
-        ("nothing is ever found", _body("leaks(model, vocabulary_size)", "return set()")),
+        ("nothing is ever found", with_body("leaks(model, vocabulary_size)", "return set()")),
         (
             "everything is always found",
-            _body(
+            with_body(
                 "leaks(model, vocabulary_size)",
                 """
                 return {"reads other examples", "sees later tokens", "ignores earlier tokens"}
@@ -1209,7 +1191,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "the most likely token, not the distribution",
-            _body(
+            with_body(
                 "forced_and_free(start, truth, model, length)",
                 """
                 tables = []
@@ -1281,7 +1263,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("axis by axis", _CHAIN),
         (
             "from the last factor to the first",
-            _body(
+            with_body(
                 "chain_rule(joint, order)",
                 """
                 factors, table = [], joint
@@ -1298,7 +1280,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("differences of entropies", _MEMORY),
         (
             "cell by cell",
-            _body(
+            with_body(
                 "short_memory_loss(joint, order)",
                 """
                 loss = 0.0
@@ -1319,7 +1301,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("gathered", _BITS),
         (
             "row by row",
-            _body(
+            with_body(
                 "bits_per_character(logits, tokens)",
                 """
                 nats, count = 0.0, 0
@@ -1343,7 +1325,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("with lists", _GRAM),
         (
             "from the longest context down, by itself",
-            _body(
+            with_body(
                 "next_token_distribution(tokens, context, vocabulary_size, strength)",
                 """
                 k, counts = len(context), torch.zeros(vocabulary_size, dtype=torch.float64)
@@ -1367,7 +1349,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("gathered and scattered", _NUCLEUS),
         (
             "logits of minus infinity",
-            _body(
+            with_body(
                 "top_p(logits, p, temperature=1.0)",
                 """
                 logits = logits / temperature
@@ -1387,7 +1369,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("two moments", _SLOPE),
         (
             "autograd",
-            _body(
+            with_body(
                 "entropy_slope(logits, temperature)",
                 """
                 t = torch.full_like(logits[..., :1], temperature).requires_grad_()
@@ -1399,7 +1381,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "the variance of the divided logits, over the temperature",
-            _body(
+            with_body(
                 "entropy_slope(logits, temperature)",
                 """
                 scores = logits / temperature
@@ -1414,7 +1396,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("the geometric mean", _BISECTION),
         (
             "SciPy",
-            _body(
+            with_body(
                 "temperature_for_entropy(logits, entropy)",
                 """
                 from scipy.optimize import brentq
@@ -1432,7 +1414,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("one change at a time", _LEAKS),
         (
             "two changes at a time, the rest drawn by chance",
-            _body(
+            with_body(
                 "leaks(model, vocabulary_size)",
                 """
                 found = set()
@@ -1514,7 +1496,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("matrix powers", _FORCED),
         (
             "one table after the other",
-            _body(
+            with_body(
                 "forced_and_free(start, truth, model, length)",
                 """
                 tables = torch.zeros(3, length, len(start), dtype=start.dtype)
@@ -1532,7 +1514,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
     "chance_lost": [
         (
             "the distance from the limit",
-            _body(
+            with_body(
                 "chance_lost(error, recovery, steps)",
                 """
                 total = error + recovery
@@ -1543,7 +1525,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "a small number in the denominator",
-            _body(
+            with_body(
                 "chance_lost(error, recovery, steps)",
                 "return error / (error + recovery or 1.0) * (1 - (1 - error - recovery) ** steps)",
             ),

@@ -5,25 +5,7 @@ exercise; the tests prove that each is rejected in its own part and harms no oth
 lists cells that must earn full marks although they are not written like our solution.
 """
 
-from textwrap import dedent
-
-
-def _cell(text: str) -> str:
-    return dedent(text).strip("\n")
-
-
-def _body(signature: str, body: str) -> str:
-    return f"def {signature}:\n" + "\n".join("    " + line for line in _cell(body).split("\n"))
-
-
-def _changed(code: str, *changes: tuple[str, str]) -> str:
-    """The right answer with some changes, each of which must fit exactly once."""
-    for old, new in changes:
-        if code.count(old) != 1:
-            raise ValueError(f"{old!r} occurs {code.count(old)} times, expected once")
-        code = code.replace(old, new)
-    return code
-
+from answer_cells import changed, with_body
 
 _MOMENTS = """
 def score_moments(mean_q, variance_q, mean_k, variance_k):
@@ -36,11 +18,11 @@ def score_moments(mean_q, variance_q, mean_k, variance_k):
 
 
 def _moments(*changes: tuple[str, str]) -> str:
-    return _changed(_MOMENTS, *changes)
+    return changed(_MOMENTS, *changes)
 
 
 def _moments_body(body: str) -> str:
-    return _body("score_moments(mean_q, variance_q, mean_k, variance_k)", body)
+    return with_body("score_moments(mean_q, variance_q, mean_k, variance_k)", body)
 
 
 _ATTENTION = """
@@ -54,11 +36,11 @@ def attention(query, key, value, mask):
 
 
 def _attention(*changes: tuple[str, str]) -> str:
-    return _changed(_ATTENTION, *changes)
+    return changed(_ATTENTION, *changes)
 
 
 def _attention_body(body: str) -> str:
-    return _body("attention(query, key, value, mask)", body)
+    return with_body("attention(query, key, value, mask)", body)
 
 
 _KERNEL = """
@@ -72,7 +54,7 @@ def kernel_regression(query, key, value, bandwidth):
 
 
 def _kernel(*changes: tuple[str, str]) -> str:
-    return _changed(_KERNEL, *changes)
+    return changed(_KERNEL, *changes)
 
 
 _LEFT_OUT = """
@@ -88,7 +70,7 @@ def leave_one_out_error(x, y, bandwidth):
 
 
 def _left_out(*changes: tuple[str, str]) -> str:
-    return _changed(_LEFT_OUT, *changes)
+    return changed(_LEFT_OUT, *changes)
 
 
 _HEADS = """
@@ -109,7 +91,7 @@ _CUT = ".view(batch, time, heads, d).permute(0, 2, 1, 3)"
 
 
 def _heads(*changes: tuple[str, str]) -> str:
-    return _changed(_HEADS, *changes)
+    return changed(_HEADS, *changes)
 
 
 def _cut(new: str) -> str:
@@ -118,7 +100,7 @@ def _cut(new: str) -> str:
 
 
 def _cost(expression: str) -> str:
-    return _body("multiply_adds(n, width, heads)", f"return {expression}")
+    return with_body("multiply_adds(n, width, heads)", f"return {expression}")
 
 
 _ROTATE = """
@@ -133,7 +115,7 @@ def rotate(x, positions):
 
 
 def _rotate(*changes: tuple[str, str]) -> str:
-    return _changed(_ROTATE, *changes)
+    return changed(_ROTATE, *changes)
 
 
 _TABLE = """
@@ -148,7 +130,7 @@ def sinusoidal_table(time, width):
 
 
 def _table(*changes: tuple[str, str]) -> str:
-    return _changed(_TABLE, *changes)
+    return changed(_TABLE, *changes)
 
 
 _SHIFT = """
@@ -166,18 +148,18 @@ def shift_matrix(shifts, weights, width):
 
 
 def _shift(*changes: tuple[str, str]) -> str:
-    return _changed(_SHIFT, *changes)
+    return changed(_SHIFT, *changes)
 
 
 def _score(expression: str) -> str:
-    return _body(
+    return with_body(
         "score_gradient(scores, weight_gradient)",
         f"w, g = scores.softmax(-1), weight_gradient\nreturn {expression}",
     )
 
 
 def _norm(expression: str) -> str:
-    return _body("squared_jacobian_norm(p)", f"return {expression}")
+    return with_body("squared_jacobian_norm(p)", f"return {expression}")
 
 
 _EQUIVARIANT = """
@@ -196,7 +178,7 @@ def is_equivariant(layer, width):
 
 
 def _equivariant(*changes: tuple[str, str]) -> str:
-    return _changed(_EQUIVARIANT, *changes)
+    return changed(_EQUIVARIANT, *changes)
 
 
 _SYMMETRIES = """
@@ -214,7 +196,7 @@ def symmetries(layer, width):
 
 
 def _symmetries(*changes: tuple[str, str]) -> str:
-    return _changed(_SYMMETRIES, *changes)
+    return changed(_SYMMETRIES, *changes)
 
 
 WRONG: dict[str, list[tuple[str, str]]] = {
@@ -667,8 +649,8 @@ WRONG: dict[str, list[tuple[str, str]]] = {
                 ("table[:, 1::2]", "table[:, width // 2 :]"),
             ),
         ),
-        ("i over d in the exponents", _changed(_TABLE.replace("2 * i / width", "i / width"))),
-        ("the column in the exponents", _changed(_TABLE.replace("2 * i / width", "4 * i / width"))),
+        ("i over d in the exponents", changed(_TABLE.replace("2 * i / width", "i / width"))),
+        ("the column in the exponents", changed(_TABLE.replace("2 * i / width", "4 * i / width"))),
         (
             "the cosine with its own column in the exponent",
             _table(
@@ -696,7 +678,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
                 )
             ),
         ),
-        ("multiplied, not divided", _changed(_TABLE.replace("t / 10000", "t * 10000"))),
+        ("multiplied, not divided", changed(_TABLE.replace("t / 10000", "t * 10000"))),
         (
             "i from 1",
             _table(
@@ -706,12 +688,12 @@ WRONG: dict[str, list[tuple[str, str]]] = {
                 )
             ),
         ),
-        ("another base", _changed(_TABLE.replace("10000", "1000"))),
-        ("a factor of 2π", _changed(_TABLE.replace("t / 10000", "2 * math.pi * t / 10000"))),
+        ("another base", changed(_TABLE.replace("10000", "1000"))),
+        ("a factor of 2π", changed(_TABLE.replace("t / 10000", "2 * math.pi * t / 10000"))),
         ("transposed", _table(("return table", "return table.T"))),
         (
             "frequencies up to exactly 1/10000",
-            _changed(_TABLE.replace("2 * i / width", "2 * i / max(width - 2, 1)")),
+            changed(_TABLE.replace("2 * i / width", "2 * i / max(width - 2, 1)")),
         ),
     ],
     "shift_matrix": [
@@ -727,7 +709,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "halves in place of neighbours",
-            _body(
+            with_body(
                 "shift_matrix(shifts, weights, width)",
                 """
                 rates = 10000 ** (-2 * torch.arange(width // 2, dtype=torch.float64) / width)
@@ -757,7 +739,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "fitted to 50 positions",
-            _body(
+            with_body(
                 "shift_matrix(shifts, weights, width)",
                 """
                 t = torch.arange(50, dtype=torch.float64)[:, None]
@@ -806,7 +788,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "one after the other: a product",
-            _body(
+            with_body(
                 "shift_matrix(shifts, weights, width)",
                 """
                 rates = 10000 ** (-2 * torch.arange(width // 2, dtype=torch.float64) / width)
@@ -939,7 +921,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("texts of a hundred tokens", _equivariant(("n = 600", "n = 100"))),
         (
             "one short text, one permutation",
-            _body(
+            with_body(
                 "is_equivariant(layer, width)",
                 """
                 x, order = torch.randn(1, 5, width), torch.tensor([2, 0, 4, 1, 3])
@@ -1076,7 +1058,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("step by step", _KERNEL),
         (
             "cdist",
-            _body(
+            with_body(
                 "kernel_regression(query, key, value, bandwidth)",
                 """
                 scores = -0.5 * (torch.cdist(query, key) / bandwidth) ** 2
@@ -1086,7 +1068,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "one query after the other, by hand",
-            _body(
+            with_body(
                 "kernel_regression(query, key, value, bandwidth)",
                 """
                 rows = []
@@ -1103,7 +1085,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("step by step", _LEFT_OUT),
         (
             "one example after the other",
-            _body(
+            with_body(
                 "leave_one_out_error(x, y, bandwidth)",
                 """
                 total = 0.0
@@ -1121,7 +1103,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("view and permute", _HEADS),
         (
             "one head after the other",
-            _body(
+            with_body(
                 "multi_head_attention(x, w_q, w_k, w_v, w_o, heads)",
                 """
                 parts = zip(*((x @ w.T).chunk(heads, dim=-1) for w in (w_q, w_k, w_v)), strict=True)
@@ -1133,7 +1115,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "einsum, with the matrices cut",
-            _body(
+            with_body(
                 "multi_head_attention(x, w_q, w_k, w_v, w_o, heads)",
                 """
                 cut = [w.view(heads, -1, x.shape[-1]) for w in (w_q, w_k, w_v)]
@@ -1151,7 +1133,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("the heads cancel", _cost("(4 * n * width**2, 2 * n**2 * width)")),
         (
             "head by head",
-            _body(
+            with_body(
                 "multiply_adds(n, width, heads)",
                 """
                 projections = sum(n * width * width for _ in range(4))
@@ -1164,7 +1146,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("angles in double precision", _ROTATE),
         (
             "complex numbers",
-            _body(
+            with_body(
                 "rotate(x, positions)",
                 """
                 a, b = x.chunk(2, dim=-1)
@@ -1177,7 +1159,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "with the halves exchanged, as many programs have it",
-            _body(
+            with_body(
                 "rotate(x, positions)",
                 """
                 half = x.shape[-1] // 2
@@ -1193,7 +1175,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("sliced", _TABLE),
         (
             "number by number",
-            _body(
+            with_body(
                 "sinusoidal_table(time, width)",
                 """
                 rows = []
@@ -1212,7 +1194,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("number by number", _SHIFT),
         (
             "the matrix exponential",
-            _body(
+            with_body(
                 "shift_matrix(shifts, weights, width)",
                 """
                 turn = torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64)
@@ -1227,7 +1209,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "in single precision",
-            _body(
+            with_body(
                 "shift_matrix(shifts, weights, width)",
                 """
                 M = torch.zeros(width, width)
@@ -1246,7 +1228,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("the product with the weight first", _score("w * g - w * (w * g).sum(-1, keepdim=True)")),
         (
             "with the matrix",
-            _body(
+            with_body(
                 "score_gradient(scores, weight_gradient)",
                 """
                 w = scores.softmax(-1)
@@ -1263,7 +1245,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "one sum",
-            _body(
+            with_body(
                 "squared_jacobian_norm(p)",
                 """
                 squares = p.square()
@@ -1276,7 +1258,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("the largest deviation", _EQUIVARIANT),
         (
             "texts of many lengths, one permutation of each",
-            _body(
+            with_body(
                 "is_equivariant(layer, width)",
                 """
                 for n in (2, 3, 10, 100, 999):
@@ -1294,7 +1276,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("lists of verdicts", _SYMMETRIES),
         (
             "one question after the other",
-            _body(
+            with_body(
                 "symmetries(layer, width)",
                 """
                 x, s = torch.randn(1, 6, width), torch.randn(1, 6, width)

@@ -6,28 +6,11 @@ lists cells that must earn full marks although they are not written like our sol
 names words that the visible check must say about a fault.
 """
 
-from textwrap import dedent
-
-
-def _cell(text: str) -> str:
-    return dedent(text).strip("\n")
-
-
-def _body(signature: str, body: str) -> str:
-    return f"def {signature}:\n" + "\n".join("    " + line for line in _cell(body).split("\n"))
-
-
-def _changed(code: str, *changes: tuple[str, str]) -> str:
-    """The right answer with some changes, each of which must fit exactly once."""
-    for old, new in changes:
-        if code.count(old) != 1:
-            raise ValueError(f"{old!r} occurs {code.count(old)} times, expected once")
-        code = code.replace(old, new)
-    return code
+from answer_cells import changed, with_body
 
 
 def _block(body: str) -> str:
-    return _body("block(x, attention, perceptron, attention_norm, perceptron_norm)", body)
+    return with_body("block(x, attention, perceptron, attention_norm, perceptron_norm)", body)
 
 
 _NORM = """
@@ -39,18 +22,18 @@ def layer_norm(x, weight, bias, eps=1e-5):
 
 
 def _norm(*changes: tuple[str, str]) -> str:
-    return _changed(_NORM, *changes)
+    return changed(_NORM, *changes)
 
 
 def _count(expression: str) -> str:
-    return _body(
+    return with_body(
         "parameters(vocabulary_size, context, layers, width)",
         f"V, C, L, d = vocabulary_size, context, layers, width\nreturn {expression}",
     )
 
 
 def _operations(expression: str) -> str:
-    return _body(
+    return with_body(
         "operations_per_token(vocabulary_size, layers, width, time)",
         f"V, L, d, T = vocabulary_size, layers, width, time\nreturn {expression}",
     )
@@ -68,12 +51,12 @@ def learning_rate(step, steps, warmup, highest, lowest):
 
 
 def _rate(*changes: tuple[str, str]) -> str:
-    return _changed(_RATE, *changes)
+    return changed(_RATE, *changes)
 
 
 def _groups(decayed: str, source: str = "model.named_parameters()") -> str:
     """Two groups by a condition on ``name`` and ``p``."""
-    return _body(
+    return with_body(
         "parameter_groups(model, weight_decay)",
         f"""
         first = [p for name, p in {source} if {decayed}]
@@ -102,7 +85,7 @@ def cached_attention(layer, x, cache):
 
 
 def _attention(*changes: tuple[str, str]) -> str:
-    return _changed(_ATTENTION, *changes)
+    return changed(_ATTENTION, *changes)
 
 
 _GENERATE = """
@@ -118,15 +101,15 @@ def generate_cached(model, prompt, n_tokens):
 
 
 def _generate(*changes: tuple[str, str]) -> str:
-    return _changed(_GENERATE, *changes)
+    return changed(_GENERATE, *changes)
 
 
 def _generate_body(body: str) -> str:
-    return _body("generate_cached(model, prompt, n_tokens)", body)
+    return with_body("generate_cached(model, prompt, n_tokens)", body)
 
 
 def _bytes(expression: str) -> str:
-    return _body(
+    return with_body(
         "cache_bytes(batch, time, layers, width, heads, key_value_heads, bytes_per_number)",
         f"return {expression}",
     )
@@ -152,7 +135,7 @@ def sees_the_future(model, vocabulary_size, time):
 
 
 def _future(*changes: tuple[str, str]) -> str:
-    return _changed(_FUTURE, *changes)
+    return changed(_FUTURE, *changes)
 
 
 _CONTINUATION = """
@@ -167,11 +150,11 @@ def continuation_log_probability(model, tokens, prompt_lengths):
 
 
 def _continuation(*changes: tuple[str, str]) -> str:
-    return _changed(_CONTINUATION, *changes)
+    return changed(_CONTINUATION, *changes)
 
 
 def _choose(expression: str) -> str:
-    return _body("choose(scores, neutral_scores)", f"return {expression}")
+    return with_body("choose(scores, neutral_scores)", f"return {expression}")
 
 
 _INDUCTION = """
@@ -192,7 +175,7 @@ def induction_scores(attention, tokens):
 
 
 def _induction(*changes: tuple[str, str]) -> str:
-    return _changed(_INDUCTION, *changes)
+    return changed(_INDUCTION, *changes)
 
 
 WRONG: dict[str, list[tuple[str, str]]] = {
@@ -366,7 +349,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "PyTorch's own",
-            _body(
+            with_body(
                 "layer_norm(x, weight, bias, eps=1e-5)",
                 "return F.layer_norm(x, x.shape[-1:], weight, bias, eps)",
             ),
@@ -463,7 +446,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "the others left out",
-            _body(
+            with_body(
                 "parameter_groups(model, weight_decay)",
                 """
                 matrices = [p for p in model.parameters() if p.ndim > 1]
@@ -476,7 +459,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "the second group left to the default",
-            _body(
+            with_body(
                 "parameter_groups(model, weight_decay)",
                 """
                 return [
@@ -491,7 +474,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "children's own parameters only",
-            _body(
+            with_body(
                 "parameter_groups(model, weight_decay)",
                 """
                 found = [p for part in model.children() for p in part.parameters(recurse=False)]
@@ -507,7 +490,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "cached_attention": [
         (
             "torch's is_causal",
-            _body(
+            with_body(
                 "cached_attention(layer, x, cache)",
                 """
                 q, k, v = (layer.split(part(x)) for part in (layer.query, layer.key, layer.value))
@@ -521,7 +504,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "is_causal for several new tokens",
-            _body(
+            with_body(
                 "cached_attention(layer, x, cache)",
                 """
                 q, k, v = (layer.split(part(x)) for part in (layer.query, layer.key, layer.value))
@@ -571,7 +554,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "the features kept, and projected again",
-            _body(
+            with_body(
                 "cached_attention(layer, x, cache)",
                 """
                 n = x.shape[1]
@@ -603,7 +586,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "no memory",
-            _body("cached_attention(layer, x, cache)", "return layer(x)"),
+            with_body("cached_attention(layer, x, cache)", "return layer(x)"),
         ),
     ],
     "generate_cached": [
@@ -749,8 +732,8 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
     ],
     "sees_the_future": [
-        ("always", _body("sees_the_future(model, vocabulary_size, time)", "return True")),
-        ("never", _body("sees_the_future(model, vocabulary_size, time)", "return False")),
+        ("always", with_body("sees_the_future(model, vocabulary_size, time)", "return True")),
+        ("never", with_body("sees_the_future(model, vocabulary_size, time)", "return False")),
         ("the changed token too", _future(("[:, :place].abs()", "[:, : place + 1].abs()"))),
         ("everything compared", _future(("[:, :place].abs()", ".abs()"))),
         (
@@ -780,7 +763,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "the chapter's gradients",
-            _body(
+            with_body(
                 "sees_the_future(model, vocabulary_size, time)",
                 """
                 embedded = []
@@ -998,7 +981,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("averaged over texts", _induction(("max(number, 1)", "len(tokens)"))),
         (
             "the mean of the texts' means",
-            _body(
+            with_body(
                 "induction_scores(attention, tokens)",
                 """
                 means = []
@@ -1027,7 +1010,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "all occurrences",
-            _body(
+            with_body(
                 "induction_scores(attention, tokens)",
                 """
                 place = torch.arange(tokens.shape[1])
@@ -1066,7 +1049,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("torch's variance", _NORM),
         (
             "var_mean and rsqrt",
-            _body(
+            with_body(
                 "layer_norm(x, weight, bias, eps=1e-5)",
                 """
                 variance, mean = torch.var_mean(x, dim=-1, correction=0, keepdim=True)
@@ -1079,7 +1062,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("collected", _count("(V + C + 2) * d + L * (12 * d**2 + 13 * d)")),
         (
             "matrix by matrix",
-            _body(
+            with_body(
                 "parameters(vocabulary_size, context, layers, width)",
                 """
                 linear = lambda a, b: a * b + b
@@ -1103,7 +1086,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("by the angle", _RATE),
         (
             "the square of a cosine",
-            _body(
+            with_body(
                 "learning_rate(step, steps, warmup, highest, lowest)",
                 """
                 if step < warmup:
@@ -1119,7 +1102,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("by the number of axes", _groups("p.dim() >= 2")),
         (
             "the undecayed first",
-            _body(
+            with_body(
                 "parameter_groups(model, weight_decay)",
                 """
                 groups = {0.0: [], weight_decay: []}
@@ -1134,7 +1117,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("softmax written out", _ATTENTION),
         (
             "space reserved in advance",
-            _body(
+            with_body(
                 "cached_attention(layer, x, cache)",
                 """
                 start, new = cache.get("length", 0), x.shape[1]
@@ -1197,7 +1180,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "the text and its beginnings",
-            _body(
+            with_body(
                 "sees_the_future(model, vocabulary_size, time)",
                 """
                 mode = model.training
@@ -1219,7 +1202,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "one later token at a time, all its values",
-            _body(
+            with_body(
                 "sees_the_future(model, vocabulary_size, time)",
                 """
                 mode = model.training
@@ -1244,7 +1227,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("where", _CONTINUATION),
         (
             "row by row",
-            _body(
+            with_body(
                 "continuation_log_probability(model, tokens, prompt_lengths)",
                 """
                 sums = []
@@ -1259,7 +1242,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ),
         (
             "cross-entropy that ignores the rest",
-            _body(
+            with_body(
                 "continuation_log_probability(model, tokens, prompt_lengths)",
                 """
                 targets = tokens[:, 1:].clone()
@@ -1281,7 +1264,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         ("a table of last occurrences", _INDUCTION),
         (
             "gathered",
-            _body(
+            with_body(
                 "induction_scores(attention, tokens)",
                 """
                 n, heads = tokens.shape[1], attention.shape[1]
