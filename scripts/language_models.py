@@ -230,11 +230,12 @@ COUNTS = ["n-gram, first names", "n-gram, first names and surnames"]
 
 
 def difference(rows: Rows) -> Run:
-    """From scratch minus fine-tuned, seed by seed: what knowing surnames is worth, in bits."""
-    with_surnames, without = (
-        {run["seed"]: run["bits_per_character"] for run in rows[name]} for name in STUDENTS
+    """From scratch minus fine-tuned, seed by seed: what pre-training is worth, in bits."""
+    tuned, alone = (
+        {run["seed"]: run["bits_per_character"] for run in rows[name]}
+        for name in ("fine-tuned", "from scratch")
     )
-    gains = [without[seed] - with_surnames[seed] for seed in with_surnames if seed in without]
+    gains = [alone[seed] - tuned[seed] for seed in tuned if seed in alone]
     if len(gains) < 2:
         return {}
     mean, spread = float(np.mean(gains)), float(np.std(gains, ddof=1))

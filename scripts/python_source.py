@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import typer
-from language_models import RESULTS, Record, Rows, Run, bits, count, quiet, shown
+from language_models import RESULTS, Record, Run, bits, count, difference, quiet, shown
 from torch import Tensor
 
 from course_lib import datasets, transformer
@@ -73,22 +73,6 @@ PROMPTS: list[tuple[str, dict[str, Any]]] = [
 ]
 FUNCTIONS, LONGEST = 50, 600  # functions to draw, and the characters after "def " of each
 STATEMENT = re.compile(r"\n(?=\S)")  # what ends a function: a line that is not indented
-
-
-# --- What the record says ------------------------------------------------------------------------
-
-
-def difference(rows: Rows) -> Run:
-    """From scratch minus fine-tuned, seed by seed: what pre-training is worth, in bits."""
-    tuned, alone = (
-        {run["seed"]: run["bits_per_character"] for run in rows[name]} for name in STUDENTS
-    )
-    gains = [alone[seed] - tuned[seed] for seed in tuned if seed in alone]
-    if len(gains) < 2:
-        return {}
-    mean, spread = float(np.mean(gains)), float(np.std(gains, ddof=1))
-    numbers = {"mean": mean, "standard_deviation": spread, "least": min(gains), "most": max(gains)}
-    return {"difference": {name: round(value, 4) for name, value in numbers.items()}}
 
 
 RECORD = Record(
