@@ -943,15 +943,6 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             "the mean deviation with its sign",
             _equivariant(("(first - second).abs().max()", "(first - second).mean()")),
         ),
-        (
-            "one permutation is enough to say yes",
-            _equivariant(
-                (
-                    "> 0.003:\n            return False\n    return True",
-                    "< 0.003:\n            return True\n    return False",
-                )
-            ),
-        ),
         ("always", _equivariant(("return False", "return True"))),
         ("a tensor", _equivariant(("return True", "return first is second or (x == x).all()"))),
     ],
