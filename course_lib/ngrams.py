@@ -144,7 +144,7 @@ class MLPLanguageModel(ShortMemory):
         width: of the vector of a token.
         hidden: units of the hidden layer.
         dropout: probability of dropping a hidden unit in training.
-        sample_length: see :class:`course_lib.autoregressive.LanguageModel`.
+        sample_length: see :class:`~course_lib.autoregressive.LanguageModel`.
 
     Raises:
         ValueError: for an order of less than 2, which would see no token.
@@ -238,7 +238,7 @@ def train_mlp(
     """Train the perceptron to predict the next token.
 
     Args:
-        tokens: the training texts as ids, see :func:`course_lib.autoregressive.fit`.
+        tokens: the training texts as ids, see :func:`~course_lib.autoregressive.fit`.
         vocabulary_size: number of different tokens.
         preset: a name in ``PRESETS``.
         seed: of the trainer that is made if none is given.

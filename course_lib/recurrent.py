@@ -32,7 +32,7 @@ class LSTMLanguageModel(LanguageModel):
         layers: LSTM layers, one on top of the other.
         width: of a token's vector and of the state.
         dropout: probability of dropping a feature in training, before, between and after layers.
-        sample_length: see :class:`course_lib.autoregressive.LanguageModel`.
+        sample_length: see :class:`~course_lib.autoregressive.LanguageModel`.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ def train_lstm(
     """Train the LSTM to predict the next token; each example starts from the state zero.
 
     Args:
-        tokens: the training texts as ids, see :func:`course_lib.autoregressive.fit`.
+        tokens: the training texts as ids, see :func:`~course_lib.autoregressive.fit`.
         vocabulary_size: number of different tokens.
         preset: a name in ``PRESETS``.
         seed: of the trainer that is made if none is given.

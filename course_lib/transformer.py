@@ -69,7 +69,7 @@ class TransformerLanguageModel(LanguageModel):
         layers, heads, width: number of blocks, of attention heads in each, and features a token;
             ``heads`` must divide ``width``.
         positions: "learnt", a vector for each place, or "rotary", see
-            :func:`course_lib.attention.rotate`.
+            :func:`~course_lib.attention.rotate`.
         dropout: probability of dropping a feature in training.
 
     Raises:
@@ -272,7 +272,7 @@ def train_transformer(
     """Train a Transformer to predict the next token, from random weights or from learnt ones.
 
     Args:
-        tokens: the training texts as ids, see :func:`course_lib.autoregressive.fit`; rows have at
+        tokens: the training texts as ids, see :func:`~course_lib.autoregressive.fit`; rows have at
             most ``context + 1`` tokens.
         vocabulary_size: number of different tokens.
         preset: a name in ``PRESETS``.
