@@ -1,0 +1,526 @@
+"""Pictures of distributions: tables, bars, classifiers in the plane, transport, a map of models.
+
+The style is that of `course_lib.plotting`. Every text has 11 points or more, so that it can be read
+where a figure is scaled to the width of a phone.
+"""
+
+import math
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Real
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+from matplotlib.ticker import MaxNLocator, NullLocator
+from torch import Tensor
+
+from course_lib.plotting import (
+    COLOURS,
+    DPI,
+    WIDTH,
+    CourseFigure,
+    _check_finite,
+    course_style,
+    subplots,
+)
+from course_lib.text_plotting import _GRID, _WEIGHT, _in_a_row, _line, _numbers, _widest
+
+_PAGE = round(WIDTH * DPI)  # pixels
+_MARGIN = LinearSegmentedColormap.from_list("margin", ["white", COLOURS["prior"]])
+_CLASSES = (COLOURS["model"], "o"), (COLOURS["data"], "^")
+# An odd number of bands: the middle one, white, is p = 1/2.
+_FIELD = LinearSegmentedColormap.from_list("field", ["#F9D0B1", "#FAFAFA", "#B5D8EF"], N=11)
+_CELLS = 50  # of the field, in each direction
+
+
+def joint_table(
+    table: Real[Tensor, "rows columns"],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    title: str = "",
+) -> Figure:
+    """Draws a joint distribution as a table with both margins, each cell shaded by its value.
+
+    Whole numbers are written as such, others with three decimals, or fewer digits where ten
+    columns and more leave no room. The margins, grey, have a scale of their own.
+
+    Args:
+        table: probabilities, or counts, of each pair; 0 or more and finite.
+        rows, columns: a name for each row and column.
+        title: one line above.
+
+    Raises:
+        ValueError: a shape that does not fit the names, values that are negative or not finite, or
+            no room for so many columns.
+    """
+    if table.shape != (len(rows), len(columns)) or not table.numel():
+        raise ValueError(
+            f"table has shape {tuple(table.shape)} for {len(rows)} rows and {len(columns)} columns,"
+            " expected (rows, columns) and at least one of each; is it transposed?"
+        )
+    cells = _numbers(table)
+    if not (np.isfinite(cells).all() and (cells >= 0).all()):
+        raise ValueError(
+            f"table ranges from {cells.min():.3g} to {cells.max():.3g}, expected probabilities or "
+            "counts, finite and 0 or more; log-probabilities need .exp()"
+        )
+    beside, gap, height, size = _widest([*rows, "sum"], 11) + 12, 6, 32, 11
+    sums = cells.sum(1, keepdims=True), cells.sum(0, keepdims=True), cells.sum(keepdims=True)
+    for decimals, zero in ((3, True), (3, False), (2, False)):
+        width, last = (
+            max(_widest([_number(value, decimals, zero) for value in numbers], size) + 8, least)
+            for numbers, least in (
+                ([*cells.flat, *sums[1].flat], 24),
+                ([*sums[0].flat, *sums[2].flat], _widest(["sum"], size) + 8),
+            )
+        )
+        room = (_PAGE - beside - gap - last - 2) // len(columns)
+        if width <= room:
+            break
+    else:
+        raise ValueError(
+            f"no room for {len(columns)} columns: a number needs {width} pixels and has {room}; "
+            "shorten the names of the rows, merge columns or pass the table transposed"
+        )
+    cell = min(room, max(width, 84))
+    upright = _widest(columns, size) + 6 > cell
+    above = (34 if title else 4) + (_widest(columns, size) + 12 if upright else _line(size) + 6)
+    right, lower = beside + cell * len(columns), above + height * len(rows)
+    full_width = max(right + gap + last + 2, _widest([title], 12) + beside + 12)
+    figure, axes = _page(full_width, lower + gap + height + 2)
+    areas = (
+        (cells, _WEIGHT, beside, above, cell),
+        (sums[0], _MARGIN, right + gap, above, last),
+        (sums[1], _MARGIN, beside, lower + gap, cell),
+        (sums[2], None, right + gap, lower + gap, last),
+    )
+    letters: Any = {"size": size, "color": "#333333"}
+    with course_style():
+        for values, colours, x, y, width in areas:
+            down, across = values.shape
+            extent = (x, x + width * across, y + height * down, y)
+            # The scale goes on beyond the largest value, so that dark letters can always be read.
+            if colours:
+                top = 1.7 * values.max() or 1
+                axes.imshow(values, colours, aspect="auto", vmin=0, vmax=top, extent=extent)
+            axes.hlines(range(y, extent[2] + 1, height), x, extent[1], **_GRID)
+            axes.vlines(range(x, extent[1] + 1, width), y, extent[2], **_GRID)
+            for (row, column), value in np.ndenumerate(values):
+                at = x + (column + 0.5) * width, y + (row + 0.5) * height
+                text = _number(value, decimals, zero)
+                axes.text(*at, text, ha="center", va="center_baseline", **letters)
+        for number, name in enumerate([*rows, "sum"]):
+            middle = above + (number + 0.5) * height + gap * (number == len(rows))
+            axes.text(beside - 7, middle, name, ha="right", va="center_baseline", **letters)
+        for number, name in enumerate(columns):
+            middle, turn = beside + (number + 0.5) * cell, 90 if upright else 0
+            axes.text(middle, above - 6, name, ha="center", rotation=turn, **letters)
+        axes.text(right + gap + last / 2, above - 6, "sum", ha="center", **letters)
+        axes.text(beside, 6, title, size=12, va="top")
+    return figure
+
+
+def bars(
+    outcomes: Sequence[str],
+    distributions: Mapping[str, tuple[Float[Tensor, " outcomes"], str]],
+    *,
+    title: str = "",
+    ylabel: str = "probability",
+) -> Figure:
+    """Draws several distributions over the same outcomes as bars side by side.
+
+    Args:
+        outcomes: their names; where there is no room for all, every second or third is written.
+        distributions: label -> (value of each outcome, role); the role is a key of COLOURS, another
+            one for each distribution. Finite; other things than probabilities, such as the terms of
+            a divergence, may be negative.
+        title: one line above.
+        ylabel: name of the axis.
+
+    Raises:
+        ValueError: nothing to draw, a wrong length, values that are not finite, or a role that is
+            unknown or used twice.
+    """
+    if not distributions or not len(outcomes):
+        raise ValueError(
+            f"got {len(distributions)} distributions over {len(outcomes)} outcomes, expected 1 or "
+            "more of both"
+        )
+    room = (_PAGE - 80) / len(outcomes)
+    names = [_wrapped(name, int(room / 10)) for name in outcomes]
+    widest = _widest([line for name in names for line in name], 11)
+    upright = widest + 3 > max(room, 30)
+    step = math.ceil((_line(11) if upright else widest + 3) / room)
+    figure, axes = subplots(height=3.2 + upright * _widest(outcomes, 11) / DPI)
+    places, width = np.arange(len(outcomes)), 0.84 / len(distributions)
+    roles: list[str] = []
+    for order, (label, (values, role)) in enumerate(distributions.items()):
+        if role not in COLOURS or role in roles:
+            wrong = "is used twice" if role in roles else "unknown"
+            raise ValueError(f"role {role!r} of {label!r} {wrong}; choose from {list(COLOURS)}")
+        roles.append(role)
+        if values.shape != (len(outcomes),):
+            raise ValueError(
+                f"distributions[{label!r}] has shape {tuple(values.shape)}, expected "
+                f"({len(outcomes)},): one value for each outcome"
+            )
+        _check_finite(values, f"distributions[{label!r}]")
+        shift = width * (order - (len(distributions) - 1) / 2)
+        axes.bar(places + shift, _numbers(values), width, color=COLOURS[role], label=label)
+    shown = list(outcomes) if upright else ["\n".join(name) for name in names]
+    axes.set_xticks(places[::step], shown[::step], rotation=90 if upright else 0)
+    axes.set(xlim=(-0.6, len(outcomes) - 0.4), ylabel=ylabel)
+    axes.tick_params(axis="x", length=0)
+    if axes.get_ylim()[0] < 0:
+        axes.axhline(0, color="#888888", linewidth=0.8)
+    with course_style():
+        if title:
+            figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+        columns = _in_a_row(distributions)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, handlelength=1)
+    return figure
+
+
+def posteriors(
+    points: Float[Tensor, "n 2"],
+    labels: Int[Tensor, " n"],
+    panels: Mapping[str, Callable[[Tensor], Tensor]],
+    limits: tuple[float | int, float | int],
+    *,
+    ellipses: Sequence[tuple[Float[Tensor, "2"], Float[Tensor, "2 2"], int]] = (),
+    title: str = "",
+) -> Figure:
+    """Draws the points of two classes over p(y=1|x), a panel for each classifier, two in a row.
+
+    The field is pale orange where class 0 is likely, pale blue where class 1 is, with a black line
+    where both are equally likely. The size depends on nothing but the number of panels and on
+    whether there is a title.
+
+    Args:
+        points: coordinates, in the units of `limits`; those beyond are not shown.
+        labels: class of each point, 0 or 1.
+        panels: title of the panel -> function from points, float (m, 2), to the probability of
+            class 1, in [0, 1], shape (m,).
+        limits: lower and upper end of both axes.
+        ellipses: (mean, covariance, class) of Gaussians whose ellipses at one and two standard
+            deviations are drawn in the first panel; the covariance symmetric, positive
+            semi-definite.
+        title: one line above.
+
+    Raises:
+        ValueError: no panel, a title of a panel that is too long, wrong shapes, labels or classes
+            that are not 0 or 1, probabilities that are not finite or outside [0, 1], or a
+            covariance that is none.
+    """
+    low, high = limits
+    if not low < high:
+        raise ValueError(f"limits must be (lower, upper) with lower < upper, got {limits}")
+    if points.ndim != 2 or points.shape[1] != 2 or labels.shape != points.shape[:1]:
+        raise ValueError(
+            f"points and labels must have the shapes (n, 2) and (n,), got {tuple(points.shape)} "
+            f"and {tuple(labels.shape)}"
+        )
+    _check_finite(points, "points")
+    if unknown := sorted(set(labels.tolist()) - {0, 1}):
+        raise ValueError(f"labels must be 0 or 1, got also {unknown[:5]}")
+    if not panels:
+        raise ValueError("panels is empty; expected title -> function that gives p(y=1|x)")
+    across = min(2, len(panels))
+    left, gap, head = 54, 30, (74 if title else 44)
+    side = 262 if across == 2 else 440
+    right = left + across * (side + gap) - gap
+    width = right + 8
+    for text, room in ((title, width - 12), *((name, side + gap / 2) for name in panels)):
+        if _widest([text], 12) > room:
+            raise ValueError(f"the title {text!r} is wider than its {room} pixels; shorten it")
+    outlines = [(_ellipse(mean, covariance), _class(y)) for mean, covariance, y in ellipses]
+
+    down = math.ceil(len(panels) / 2)
+    block = side + 34
+    height = head + down * block + 48
+    line = torch.linspace(low, high, _CELLS + 1, dtype=points.dtype, device=points.device)
+    plane, grid = torch.cartesian_prod(line, line), _numbers(line)
+    half = (high - low) / _CELLS / 2  # a pixel of the field stands in the middle of its cell
+    edges = low - half, high + half
+    whole: Any = {"extent": edges * 2, "origin": "lower", "aspect": "auto", "vmin": 0, "vmax": 1}
+    # Fixed margins, no formulae and a legend by hand: an automatic layout, the search of formulae
+    # for their shape and an axes for the scale would double the drawing time under a slider.
+    figure, page = _page(width, height)
+    with course_style():
+        page.text(6, 8, title, size=12, va="top")
+        start, stop, y = right - 130, right - 6, head - 24
+        page.imshow(np.arange(11)[None], _FIELD, aspect="auto", extent=(start, stop, y + 6, y - 6))
+        page.vlines((start + stop) / 2, y - 6, y + 6, color="black", linewidth=1.6)
+        for share, text in ((0, "0"), (0.5, "0.5"), (1, "1")):
+            page.text(start + share * (stop - start), y + 8, text, size=11, ha="center", va="top")
+        page.text(start - 12, y, "p(y=1 | x)", size=11, ha="right", va="center_baseline")
+        for label, (colour, marker) in enumerate(_CLASSES):
+            page.scatter(left + 6 + 84 * label, y, 44, marker=marker, color=colour)
+            page.text(left + 18 + 84 * label, y, f"y = {label}", size=11, va="center_baseline")
+        for number, (name, probability) in enumerate(panels.items()):
+            place = left + number % 2 * (side + gap), height - head - (number // 2 + 1) * block
+            axes = figure.add_axes(
+                (place[0] / width, place[1] / height, side / width, side / height)
+            )
+            field = _field(probability, plane, name).T
+            axes.imshow(field, _FIELD, interpolation="bilinear", **whole)
+            if field.min() < 0.5 < field.max():
+                axes.contour(grid, grid, field, levels=[0.5], colors="black", linewidths=1.6)
+            for label, (colour, marker) in enumerate(_CLASSES):
+                x_1, x_2 = _numbers(points[labels == label]).T
+                style: Any = {"color": colour, "edgecolors": "white", "linewidths": 0.5}
+                axes.scatter(x_1, x_2, 28, marker=marker, label=f"y = {label}", **style)
+            for (centre, shape), (colour, _) in outlines if number == 0 else ():
+                for deviations in (1, 2):
+                    axes.plot(*(centre + deviations * shape), color=colour, linewidth=1.8)
+            axes.set(xlim=limits, ylim=limits)
+            axes.set_title(name, y=1, pad=6)  # with y, no search for a free place
+            # Ticks take most of the time: only where their numbers stand, and few.
+            for axis, outer, name in (
+                (axes.xaxis, number >= len(panels) - across, "x₁"),
+                (axes.yaxis, number % 2 == 0, "x₂"),
+            ):
+                axis.set_major_locator(MaxNLocator(4) if outer else NullLocator())
+                axis.set_label_text(name if outer else "", style="italic")
+                axis.labelpad = 0
+    return figure
+
+
+def transport(x: Float[Tensor, " n"], y: Float[Tensor, " n"], *, title: str = "") -> Figure:
+    """Draws the Wasserstein-1 distance of two samples on a line in two ways.
+
+    Above: their empirical distribution functions; the area between them is W_1. Below: the optimal
+    transport, a line from the i-th smallest x to the i-th smallest y; their mean width is W_1.
+    (Peyré & Cuturi, Computational Optimal Transport, arXiv:1803.00567, the one-dimensional case.)
+
+    Args:
+        x, y: finite; up to about 60 values each can be told apart.
+        title: one line above.
+
+    Raises:
+        ValueError: no value, numbers of values that differ, or values that are not finite.
+    """
+    if x.ndim != 1 or x.shape != y.shape or not len(x):
+        raise ValueError(
+            f"x and y have the shapes {tuple(x.shape)} and {tuple(y.shape)}, expected (n,) twice: "
+            "lines join pairs, so draw as many values of one as of the other"
+        )
+    _check_finite(x, "x")
+    _check_finite(y, "y")
+    start, end = np.sort(_numbers(x)), np.sort(_numbers(y))
+    n = len(start)
+    distance = np.abs(end - start).mean()
+    figure, (above, below) = subplots(2, 1, height=4.5, sharex=True, height_ratios=(2, 1))
+    # One bar for each pair: 1/n high and as wide as its line below.
+    bar: Any = {"height": 1 / n, "left": start, "align": "edge", "linewidth": 0}
+    area = f"area $W_1 = {distance:.3g}$"
+    above.barh(np.arange(n) / n, end - start, color="#D9D9D9", label=area, antialiased=False, **bar)
+    level = np.arange(n + 1) / n
+    low, high = min(start[0], end[0]), max(start[-1], end[-1])
+    space = 0.06 * (high - low) or 1.0
+    ends = low - space, high + space
+    for values, label, row, role, marker, dash in (
+        (start, "$x$", 1, "data", "o", "-"),
+        (end, "$y$", 0, "model", "^", (0, (5, 1.5))),  # where both agree, both show
+    ):
+        style: Any = {"color": COLOURS[role], "linestyle": dash, "label": label}
+        above.step([ends[0], *values, ends[1]], [*level, 1], where="post", **style)
+        below.plot(values, np.full(n, row), marker, color=COLOURS[role], markersize=6)
+    pairs = np.stack([np.stack([start, np.ones(n)], 1), np.stack([end, np.zeros(n)], 1)], 1)
+    below.add_collection(LineCollection(list(pairs), colors="#777777", linewidths=1, zorder=1))
+    above.set(xlim=ends, ylim=(0, 1.02), ylabel="share up to here")
+    below.set(ylim=(-0.3, 1.3), yticks=[1, 0], xlabel="value")
+    below.set_yticklabels(["$x$", "$y$"], fontsize=12)
+    with course_style():
+        above.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, columnspacing=1)
+        if title:
+            figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    return figure
+
+
+class _Node(NamedTuple):
+    """A box of a tree: its column, its lines (label, note), and what hangs on it."""
+
+    depth: int
+    label: list[str]
+    note: list[str]
+    children: list["_Node"]
+
+
+def tree(branches: Mapping[str, Any], *, title: str = "") -> Figure:
+    """Draws a classification as a tree, from left to right, in letters as large as fit the page.
+
+    Args:
+        branches: label -> further branches (a mapping of the same kind), or the note of a leaf, a
+            text that is written below its label and may be empty. Labels and notes are broken at
+            spaces where they are too long.
+        title: one line above.
+
+    Raises:
+        ValueError: a mapping without entries, a branch that is neither mapping nor text, or labels
+            that do not fit beside each other.
+    """
+    for size, characters in product((14, 13, 12, 11), (40, 24, 18, 13)):
+        roots = _nodes(branches, 0, characters)
+        columns: dict[int, int] = {}
+        _measure(roots, size, columns)
+        widths = [columns[depth] + 22 for depth in sorted(columns)]
+        gap = (_PAGE - 4 - sum(widths)) // max(1, len(widths) - 1)
+        if gap >= 22:
+            break
+    else:
+        raise ValueError(
+            f"branches: {len(widths)} levels need {sum(widths) + 22 * len(widths)} pixels beside "
+            f"each other and have {_PAGE}; shorten the labels or leave a level out"
+        )
+    lefts = [2 + sum(widths[:depth]) + min(gap, 60) * depth for depth in range(len(widths))]
+    top = 36 if title else 4
+    height = top + sum(_slot(node, size) for node in roots) - 6
+    figure, axes = _page(_PAGE, height)
+    with course_style():
+        for node in roots:
+            _draw(axes, node, top, size, lefts, widths)
+            top += _slot(node, size)
+        axes.text(4, 6, title, size=12, va="top")
+    return figure
+
+
+def _nodes(branches: Mapping[str, Any], depth: int, characters: int) -> list[_Node]:
+    if not branches:
+        raise ValueError('branches holds a mapping without entries; a leaf is label -> "note"')
+    nodes = []
+    for label, below in branches.items():
+        if not isinstance(below, str | Mapping):
+            raise ValueError(
+                f"branches: {label!r} leads to {below!r}, expected a mapping or the text of a leaf"
+            )
+        note = _wrapped(below, characters) if isinstance(below, str) else []
+        further = [] if isinstance(below, str) else _nodes(below, depth + 1, characters)
+        nodes.append(_Node(depth, _wrapped(label, characters), note, further))
+    return nodes
+
+
+def _measure(nodes: list[_Node], size: int, columns: dict[int, int]) -> None:
+    """Enters the width of the widest line of each column."""
+    for node in nodes:
+        widest = _widest([*node.label, *node.note], size)
+        columns[node.depth] = max(widest, columns.get(node.depth, 0))
+        _measure(node.children, size, columns)
+
+
+def _box(node: _Node, size: int) -> int:
+    return (_line(size) + 4) * len([*node.label, *node.note]) + 12
+
+
+def _slot(node: _Node, size: int) -> int:
+    """Pixels of height that a node and everything on it take, with the space below."""
+    return max(_box(node, size) + 10, sum(_slot(child, size) for child in node.children))
+
+
+def _draw(
+    axes: Axes, node: _Node, top: float | int, size: int, lefts: list[int], widths: list[int]
+) -> float | int:
+    """Draws a node and what hangs on it below `top`; returns the height of its middle."""
+    slot, left, width = _slot(node, size), lefts[node.depth], widths[node.depth]
+    middle, right = top + (slot - 10) / 2, left + width
+    below = top + (slot - sum(_slot(child, size) for child in node.children)) / 2
+    for child in node.children:
+        its_middle = _draw(axes, child, below, size, lefts, widths)
+        below += _slot(child, size)
+        bend = (right + lefts[child.depth]) / 2
+        path = [right, bend, bend, lefts[child.depth]], [middle, middle, its_middle, its_middle]
+        axes.plot(*path, color="#888888", linewidth=1.4, zorder=0)
+    height = _box(node, size)
+    box = FancyBboxPatch(
+        (left + 1, middle - height / 2),
+        width - 2,
+        height,
+        boxstyle="round,pad=0,rounding_size=6",
+        facecolor="#E9EFF4" if node.children else "white",
+        edgecolor="#888888" if node.children else COLOURS["data"],
+        linewidth=1.2,
+    )
+    axes.add_patch(box)
+    for number, text in enumerate([*node.label, *node.note]):
+        y = middle - height / 2 + 6 + (number + 0.5) * (_line(size) + 4)
+        colour = "#111111" if number < len(node.label) else "#555555"
+        axes.text(left + 11, y, text, size=size, va="center_baseline", color=colour)
+    return middle
+
+
+def _page(width: int, height: int) -> tuple[Figure, Axes]:
+    """A figure and an axes over all of it, whose units are pixels, from above."""
+    with course_style():
+        figure = CourseFigure(figsize=(width / DPI, height / DPI), dpi=DPI)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        axes.set(xlim=(0, width), ylim=(height, 0))
+        axes.set_autoscale_on(False)
+    return figure, axes
+
+
+def _wrapped(text: str, characters: int) -> list[str]:
+    """Lines of so many characters; a word that is longer has a line of its own."""
+    characters = max(1, characters)
+    return textwrap.wrap(text, characters, break_long_words=False, break_on_hyphens=False)
+
+
+def _number(value: float | int, decimals: int, zero: bool) -> str:
+    """Whole numbers as such (up to rounding), others with so many decimals, with or without 0."""
+    whole = abs(value - round(value)) < 1e-6
+    text = f"{value:.0f}" if whole else f"{value:.{decimals}f}"
+    return text if zero or whole else text.removeprefix("0")
+
+
+def _field(probability: Callable[[Tensor], Tensor], plane: Tensor, name: str) -> np.ndarray:
+    """p(y=1|x) on the grid, indexed by x_1 and x_2."""
+    with torch.no_grad():
+        values = probability(plane)
+    if values.shape != plane.shape[:1]:
+        raise ValueError(
+            f"panels[{name!r}] gave shape {tuple(values.shape)} for {len(plane)} points, expected "
+            f"({len(plane)},): the probability of class 1 alone"
+        )
+    _check_finite(values, f"panels[{name!r}]")
+    if values.min() < 0 or values.max() > 1.001:
+        raise ValueError(
+            f"panels[{name!r}] ranges from {values.min():.3g} to {values.max():.3g}, expected "
+            "probabilities in [0, 1]; logits need .sigmoid(), log-probabilities .exp()"
+        )
+    return _numbers(values).clip(max=1).reshape(_CELLS + 1, _CELLS + 1)
+
+
+def _ellipse(mean: Tensor, covariance: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The centre (2, 1), and the ellipse at one standard deviation around 0 (2, points)."""
+    centre, matrix = _numbers(mean), _numbers(covariance)
+    if centre.shape != (2,) or matrix.shape != (2, 2):
+        raise ValueError(
+            f"ellipses: mean and covariance have the shapes {centre.shape} and {matrix.shape}, "
+            "expected (2,) and (2, 2)"
+        )
+    _check_finite(mean, "ellipses: the mean")
+    _check_finite(covariance, "ellipses: the covariance")
+    values, vectors = np.linalg.eigh(matrix)
+    scale = np.abs(matrix).max()
+    if not (np.abs(matrix - matrix.T).max() <= 1e-5 * scale and values[0] >= -1e-5 * scale):
+        raise ValueError(
+            f"ellipses: the covariance {matrix.tolist()} is not symmetric and positive "
+            "semi-definite; variances stand on its diagonal"
+        )
+    angle = np.linspace(0, 2 * math.pi, 73)
+    circle = np.stack([np.cos(angle), np.sin(angle)])
+    return centre[:, None], vectors @ (np.sqrt(values.clip(0))[:, None] * circle)
+
+
+def _class(label: int) -> tuple[str, str]:
+    if label not in (0, 1):
+        raise ValueError(f"ellipses: class {label!r}, expected 0 or 1")
+    return _CLASSES[label]

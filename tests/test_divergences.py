@@ -1,0 +1,600 @@
+"""The divergences against SciPy, torch, quadrature, linear programming and double loops."""
+
+import inspect
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from scipy.integrate import quad
+from scipy.linalg import sqrtm
+from scipy.optimize import linprog
+from scipy.spatial.distance import jensenshannon
+from scipy.special import rel_entr
+from torch.distributions import Categorical, MultivariateNormal, kl_divergence
+
+from course_lib import divergences
+from course_lib.divergences import (
+    cross_entropy,
+    entropy,
+    jensen_shannon,
+    kl,
+    kl_from_counts,
+    kl_gaussians,
+    kl_monte_carlo,
+    kl_nearest_neighbours,
+    total_variation,
+    wasserstein_1d,
+    wasserstein_gaussians,
+)
+
+LOG_2 = math.log(2)
+PAIRS = {"cross_entropy": cross_entropy, "kl": kl, "jsd": jensen_shannon, "tv": total_variation}
+examples = settings(max_examples=60)
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def random_distributions(*shape: int, seed: int = 0) -> torch.Tensor:
+    return (2 * normal(*shape, seed=seed)).softmax(-1)
+
+
+@st.composite
+def distributions(draw, number: int = 2):
+    """Distributions over the same outcomes, maybe with zeros."""
+    size = draw(st.integers(1, 7))
+    weights = st.floats(1e-6, 1) | st.just(0.0)
+    some = st.lists(weights, min_size=size, max_size=size).filter(lambda w: sum(w) > 0)
+    drawn = [torch.tensor(draw(some), dtype=torch.float64) for _ in range(number)]
+    return [weights / weights.sum() for weights in drawn]
+
+
+# --- Finitely many outcomes ----------------------------------------------------------------------
+
+
+@examples
+@given(distributions())
+def test_all_equal_scipy(pq) -> None:
+    p, q = pq
+    a, b = p.numpy(), q.numpy()
+    assert entropy(p).item() == pytest.approx(stats.entropy(a), abs=1e-12)
+    assert kl(p, q).item() == pytest.approx(rel_entr(a, b).sum(), abs=1e-12)
+    both = stats.entropy(a) + stats.entropy(a, b)
+    assert cross_entropy(p, q).item() == pytest.approx(both, abs=1e-12)
+    # SciPy takes the root, and sums the same terms: it may take it of a rounding error.
+    expected = np.nan_to_num(jensenshannon(a, b)) ** 2
+    assert jensen_shannon(p, q).item() == pytest.approx(expected, abs=1e-12)
+    outcomes = list(product([0.0, 1.0], repeat=len(p)))
+    events = torch.tensor(outcomes, dtype=torch.float64)
+    assert total_variation(p, q).item() == pytest.approx((events @ (p - q)).max().item(), abs=1e-12)
+
+
+def test_kl_equals_torch_and_batches_broadcast() -> None:
+    p, q = random_distributions(5, 1, 6), random_distributions(3, 6, seed=1)
+    expected = kl_divergence(Categorical(p.expand(5, 3, 6)), Categorical(q.expand(5, 3, 6)))
+    torch.testing.assert_close(kl(p, q), expected)
+    for function in PAIRS.values():
+        value = function(p, q)
+        assert value.shape == (5, 3)
+        torch.testing.assert_close(value[4, 1], function(p[4, 0], q[1]))
+        assert function(p[:0], q).shape == (0, 3)
+    assert entropy(p).shape == (5, 1)
+
+
+def test_zero_mass_is_worth_nothing_and_a_missing_outcome_everything() -> None:
+    p = torch.tensor([0.5, 0.5, 0.0, 0.0])
+    q = torch.tensor([0.25, 0.25, 0.5, 0.0])
+    assert entropy(p).item() == pytest.approx(LOG_2)
+    assert kl(p, q).item() == pytest.approx(LOG_2) and kl(q, p).item() == math.inf
+    assert cross_entropy(p, q).item() == pytest.approx(2 * LOG_2)
+    assert cross_entropy(q, p).item() == math.inf
+    assert total_variation(p, q).item() == 0.5
+    apart = torch.tensor([0.0, 0.0, 1.0, 0.0])
+    assert jensen_shannon(p, apart).item() == pytest.approx(LOG_2)
+    assert total_variation(p, apart).item() == 1 and kl(p, apart).item() == math.inf
+    assert entropy(apart).item() == 0 and entropy(torch.ones(1)).item() == 0
+
+
+@examples
+@given(distributions(), st.integers(0, 1000))
+def test_inequalities(pq, seed: int) -> None:
+    p, q = pq
+    divergence, js, tv = (f(p, q).item() for f in (kl, jensen_shannon, total_variation))
+    assert divergence >= 0 and 0 <= js <= LOG_2 + 1e-12 and 0 <= tv <= 1 + 1e-12
+    assert 0 <= entropy(p).item() <= math.log(len(p)) + 1e-12
+    assert tv <= math.sqrt(divergence / 2) + 1e-7, "Pinsker"
+    assert js <= LOG_2 * tv + 1e-12, "Lin 1991, theorem 3"
+    for function in (kl, jensen_shannon, total_variation):
+        assert function(p, p).item() == 0
+        channel = random_distributions(len(p), 4, seed=seed)
+        assert function(p @ channel, q @ channel) <= function(p, q) + 1e-12
+    if min(divergence, js, tv) < 1e-15:
+        torch.testing.assert_close(p, q, rtol=0, atol=1e-6)
+    for function in (jensen_shannon, total_variation):
+        assert function(q, p).item() == pytest.approx(function(p, q).item(), abs=1e-15)
+
+
+@examples
+@given(distributions(number=3))
+def test_metrics_obey_the_triangle_inequality(three) -> None:
+    p, q, r = three
+    for metric in (total_variation, lambda a, b: jensen_shannon(a, b).sqrt()):
+        assert metric(p, r) <= metric(p, q) + metric(q, r) + 1e-7
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_smallest_numbers_and_rounding_spoil_nothing(dtype: torch.dtype) -> None:
+    tiny = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps  # the smallest there is
+    p, q = torch.tensor([tiny, 1.0], dtype=dtype), torch.tensor([0.0, 1.0], dtype=dtype)
+    assert p[0] > 0
+    assert jensen_shannon(p, q).item() == jensen_shannon(q, p).item() == 0
+    assert kl(p, q).item() == math.inf and kl(q, p).item() == 0
+    close = random_distributions(2000, 9).to(dtype)
+    moved = (close * (1 + torch.finfo(dtype).eps * normal(2000, 9, seed=1).sign())).to(dtype)
+    for function in (kl, jensen_shannon):
+        value = function(close, moved)
+        assert (value >= 0).all() and (value < 1e-6).all()
+
+
+@pytest.mark.parametrize(("dtype", "close"), [(torch.bfloat16, 2e-2), (torch.float16, 3e-3)])
+def test_narrow_types_are_taken_as_float32(dtype: torch.dtype, close: float) -> None:
+    p, q = random_distributions(50, 8), random_distributions(50, 8, seed=1)
+    for function in PAIRS.values():
+        value = function(p.to(dtype), q.to(dtype))
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, function(p, q).float(), rtol=close, atol=close)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(function(p.float(), q.float()), function(p, q).float())
+    assert kl(p, q.float() / q.float().sum(-1, keepdim=True)).dtype == torch.float64
+
+
+def test_gradients() -> None:
+    logits = normal(2, 3, 4).requires_grad_()
+    for function in PAIRS.values():
+        assert torch.autograd.gradcheck(
+            lambda a, f=function: f(a[0].softmax(-1), a[1].softmax(-1)), (logits,)
+        )
+    assert torch.autograd.gradcheck(lambda a: entropy(a.softmax(-1)), (logits,))
+
+
+def test_gradients_where_probabilities_are_zero() -> None:
+    p = torch.tensor([0.0, 0.4, 0.6, 0.0], dtype=torch.float64, requires_grad=True)
+    q = torch.tensor([0.3, 0.3, 0.4, 0.0], dtype=torch.float64, requires_grad=True)
+    by_p, by_q = torch.autograd.grad(cross_entropy(p, q), (p, q))
+    torch.testing.assert_close(by_p[:3], -q[:3].log())
+    torch.testing.assert_close(by_q, -p.detach() / q.detach().clamp(min=1e-9))
+    by_p, by_q = torch.autograd.grad(kl(p, q), (p, q))
+    torch.testing.assert_close(by_p[1:3], (p / q).log()[1:3] + 1)
+    torch.testing.assert_close(by_q, -p.detach() / q.detach().clamp(min=1e-9))
+    assert by_p.isfinite().all()
+    for value in (jensen_shannon(p, q), total_variation(p, q), entropy(p)):
+        assert torch.autograd.grad(value, p)[0].isfinite().all()
+    logits = torch.tensor([0.0, 1.0, -2000.0], requires_grad=True)  # a softmax that rounds to 0
+    for function in PAIRS.values():
+        uniform = torch.full((3,), 1 / 3)
+        for value in (function(logits.softmax(-1), uniform), entropy(logits.softmax(-1))):
+            assert torch.autograd.grad(value, logits)[0].isfinite().all()
+
+
+def test_the_gradient_survives_the_clamping_of_rounding_errors() -> None:
+    p = random_distributions(2000, 9).float()
+    q = (p * (1 + 1e-7 * normal(2000, 9, seed=1).sign())).float().requires_grad_()
+    value = kl(p, q)
+    assert (value == 0).sum() > 100, "there are errors to clamp"
+    torch.testing.assert_close(torch.autograd.grad(value.sum(), q)[0], -p / q.detach())
+
+
+BAD = {
+    "integers": (torch.tensor([0, 1]), r"must be a floating-point tensor, got torch.int64; use "),
+    "list": ([0.5, 0.5], "must be a floating-point tensor, got list"),
+    "number": (torch.tensor(1.0), r"must have the shape \(..., outcomes\) .* got \(\)"),
+    "none": (torch.zeros(0), "must sum to one"),
+    "negative": (torch.tensor([1.5, -0.5]), r"must not be negative, got -0.5; .*softmax"),
+    "sum": (torch.tensor([0.5, 0.6]), r"must sum to one .* got 1.1\d*; divide by .*keepdim=True"),
+    "nearly": (torch.tensor([0.5, 0.5 + 1e-8]).double() * (1 + 2e-9), "must sum to one"),
+    "nan": (torch.tensor([0.5, math.nan]), "holds NaN or infinite values, 1 of 2"),
+    "infinite": (torch.tensor([0.5, math.inf]), "holds NaN or infinite values, 1 of 2"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("function", PAIRS.values(), ids=PAIRS)
+def test_what_is_no_distribution_is_refused_by_name(function, bad: str) -> None:
+    values, message = BAD[bad]
+    good = torch.tensor([0.5, 0.5])
+    with pytest.raises(ValueError, match=f"^p {message}"):
+        inspect.unwrap(function)(values, good)
+    with pytest.raises(ValueError, match=f"^q {message}"):
+        inspect.unwrap(function)(good, values)
+    with pytest.raises(ValueError, match=f"^p {message}"):
+        inspect.unwrap(entropy)(values)
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    p, q = torch.full((2, 4), 0.25), torch.full((3, 4), 0.25)
+    with pytest.raises(ValueError, match=r"must broadcast, got p: \(2,\), q: \(3,\)"):
+        inspect.unwrap(kl)(p, q)
+    with pytest.raises(ValueError, match=r"same outcomes .* got p: \(2, 4\), q: \(1,\); give"):
+        inspect.unwrap(kl)(p, torch.ones(1))
+
+
+# --- Gaussians -----------------------------------------------------------------------------------
+
+
+def covariances(*shape: int, seed: int = 0) -> torch.Tensor:
+    factor = normal(*shape, shape[-1], seed=seed)
+    return factor @ factor.mT + 0.1 * torch.eye(shape[-1], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("d", [1, 2, 5])
+def test_kl_of_gaussians_is_that_of_torch(d: int) -> None:
+    p = normal(4, 1, d), covariances(3, d)
+    q = normal(3, d, seed=1), covariances(4, 1, d, seed=2)
+    expected = kl_divergence(
+        MultivariateNormal(p[0].expand(4, 3, d), p[1].expand(4, 3, d, d)),
+        MultivariateNormal(q[0].expand(4, 3, d), q[1].expand(4, 3, d, d)),
+    )
+    torch.testing.assert_close(kl_gaussians(*p, *q), expected)
+    torch.testing.assert_close(
+        kl_gaussians(*(x.float() for x in (*p, *q))), expected.float(), rtol=1e-3, atol=1e-3
+    )
+    assert kl_gaussians(*p, *p).abs().max() < 1e-13
+    assert kl_gaussians(*p, q[0].float(), q[1]).dtype == torch.float64
+
+
+def test_kl_of_gaussians_by_quadrature() -> None:
+    p, q = stats.norm(0.7, 0.5), stats.norm(-0.2, 1.3)
+    expected, _ = quad(lambda x: p.pdf(x) * (p.logpdf(x) - q.logpdf(x)), -10, 10)
+    tensors = [torch.tensor(v, dtype=torch.float64) for v in ([0.7], [[0.25]], [-0.2], [[1.69]])]
+    assert kl_gaussians(*tensors).item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("d", [1, 2, 5])
+def test_wasserstein_of_gaussians_is_the_formula_with_roots(d: int) -> None:
+    means, others = normal(3, d), normal(3, d, seed=1)
+    first, second = covariances(3, d, seed=2), covariances(d, seed=3)
+    value = wasserstein_gaussians(means, first, others, second)
+    back = wasserstein_gaussians(others, second, means, first)
+    torch.testing.assert_close(value, back)
+    for i in range(3):
+        root = sqrtm(second.numpy())
+        cross = np.trace(sqrtm(root @ first[i].numpy() @ root).real)
+        squares = (means[i] - others[i]).square().sum() + first[i].trace() + second.trace()
+        assert value[i].item() ** 2 == pytest.approx(squares.item() - 2 * cross, rel=1e-9)
+    assert wasserstein_gaussians(means, first, means, first).max() < 1e-13, "no root of rounding"
+
+
+def test_wasserstein_of_singular_gaussians() -> None:
+    zero, plane = torch.zeros(2).double(), torch.tensor([[1.0, 1.0], [1.0, 1.0]]).double()
+    flat = torch.zeros(2, 2).double()
+    points = wasserstein_gaussians(zero, flat, zero + torch.tensor([3.0, 4.0]).double(), flat)
+    assert points.item() == pytest.approx(5)
+    assert wasserstein_gaussians(zero, plane, zero, flat).item() == pytest.approx(math.sqrt(2))
+    twice = wasserstein_gaussians(zero, plane, zero, 4 * plane)
+    assert twice.item() == pytest.approx(math.sqrt(2))
+    mixed = torch.stack([plane, torch.eye(2).double()]).requires_grad_()
+    value = wasserstein_gaussians(zero, mixed, zero, 9 * torch.eye(2).double())
+    # of the plane's eigenvalues 2 and 0: (3 - √2)² + 3²; of the identity's: 2 · (3 - 1)²
+    expected = torch.tensor([math.hypot(3 - math.sqrt(2), 3), math.sqrt(8)]).double()
+    torch.testing.assert_close(value.detach(), expected)
+    (gradient,) = torch.autograd.grad(value.sum(), mixed)
+    assert (gradient[0] == 0).all()
+    # d √(Σ (3 - √λ)²) / dλ = -(3 - √λ) / (2 √λ · value)
+    torch.testing.assert_close(gradient[1], -torch.eye(2).double() / math.sqrt(8))
+
+
+def test_wasserstein_of_gaussians_is_that_of_their_quantiles_on_a_line() -> None:
+    levels = (np.arange(20_000) + 0.5) / 20_000
+    x, y = (torch.from_numpy(stats.norm(m, s).ppf(levels)) for m, s in ((0.3, 1.0), (-0.5, 2.0)))
+    tensors = [torch.tensor(v, dtype=torch.float64) for v in ([0.3], [[1.0]], [-0.5], [[4.0]])]
+    closed = wasserstein_gaussians(*tensors).item()
+    assert closed == pytest.approx(math.hypot(0.8, 1), rel=1e-12)
+    assert wasserstein_1d(x, y, 2).item() == pytest.approx(closed, rel=1e-3)
+
+
+@pytest.mark.parametrize("function", [kl_gaussians, wasserstein_gaussians])
+def test_gradients_of_gaussians(function) -> None:
+    def value(means: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+        first, second = factors @ factors.mT + 0.3 * torch.eye(3, dtype=torch.float64)
+        return function(means[0], first, means[1], second)
+
+    arguments = [normal(2, 4, 3).requires_grad_(), normal(2, 4, 3, 3, seed=1).requires_grad_()]
+    assert torch.autograd.gradcheck(value, arguments)
+    same = torch.eye(2).double().requires_grad_()
+    zero = torch.zeros(2).double()
+    (gradient,) = torch.autograd.grad(function(zero, same, zero, torch.eye(2).double()), same)
+    assert gradient.abs().max() < 1e-12, "at equality, and with equal eigenvalues"
+
+
+@pytest.mark.parametrize("function", [kl_gaussians, wasserstein_gaussians])
+def test_what_is_no_gaussian_is_refused_by_name(function) -> None:
+    mean, good = torch.zeros(2), torch.eye(2)
+    for covariance, message in [
+        (torch.tensor([[1.0, 0.5], [0.0, 1.0]]), r"must be symmetric.* by 0.5; use \(covariance"),
+        (torch.tensor([[1.0, 2.0], [2.0, 1.0]]), r"eigenvalue.* -1; "),
+        (torch.full((2, 2), math.nan), "holds NaN"),
+        (torch.eye(2).long(), "must be a floating-point tensor, got torch.int64"),
+    ]:
+        with pytest.raises(ValueError, match=f"^covariance_q .*{message}"):
+            inspect.unwrap(function)(mean, good, mean, covariance)
+        with pytest.raises(ValueError, match=f"^covariance_p .*{message}"):
+            inspect.unwrap(function)(mean, covariance, mean, good)
+    for arguments in [
+        (torch.zeros(3), good, mean, good),
+        (mean, torch.eye(3), mean, good),
+        (mean, torch.ones(2, 3), mean, good),
+        (mean[:1], good, mean[:1], good),
+    ]:
+        with pytest.raises(ValueError, match=r"with the same d, got mean_p: .*; for plain numbers"):
+            inspect.unwrap(function)(*arguments)
+    with pytest.raises(ValueError, match=r"must broadcast, got mean_p: \(3,\), covariance_p: \(2"):
+        inspect.unwrap(function)(torch.zeros(3, 2), good.expand(2, 2, 2), mean, good)
+    with pytest.raises(ValueError, match=r"^mean_p must have the shape \(..., d\)"):
+        inspect.unwrap(function)(torch.tensor(0.0), good, mean, good)
+
+
+def test_a_singular_gaussian_has_no_finite_kl() -> None:
+    with pytest.raises(ValueError, match=r"^covariance_p must be positive definite.*is 0; add"):
+        kl_gaussians(torch.zeros(2), torch.zeros(2, 2), torch.zeros(2), torch.eye(2))
+
+
+# --- Wasserstein distance on a line --------------------------------------------------------------
+
+
+def by_linear_programming(x, y, order, weights_x, weights_y) -> float:
+    """The cheapest plan that moves the one sample to the other."""
+    cost = (x[:, None] - y).abs() ** order
+    rows = torch.kron(torch.eye(len(x)), torch.ones(len(y)))
+    columns = torch.kron(torch.ones(len(x)), torch.eye(len(y)))
+    plan = linprog(
+        cost.flatten().numpy(),
+        A_eq=torch.cat([rows, columns]).numpy(),
+        b_eq=torch.cat([weights_x, weights_y]).numpy(),
+    )
+    return plan.fun ** (1 / order)
+
+
+@pytest.mark.parametrize("order", [1, 1.5, 2, 3])
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (4, 4), (3, 7), (6, 4)])
+def test_wasserstein_is_the_cheapest_plan(order: float, n: int, m: int) -> None:
+    for seed in range(3):
+        x, y = normal(n, seed=seed), 0.5 + 2 * normal(m, seed=seed + 10)
+        a, b = random_distributions(n, seed=seed), random_distributions(m, seed=seed + 5)
+        expected = by_linear_programming(x, y, order, a, b)
+        assert wasserstein_1d(x, y, order, a, b).item() == pytest.approx(expected, rel=1e-5)
+        a, b = torch.full((n,), 1 / n).double(), torch.full((m,), 1 / m).double()
+        expected = by_linear_programming(x, y, order, a, b)
+        assert wasserstein_1d(x, y, order).item() == pytest.approx(expected, rel=1e-5)
+
+
+points = st.lists(st.floats(-100, 100), min_size=1, max_size=8).map(
+    lambda values: torch.tensor(values, dtype=torch.float64)
+)
+
+
+@examples
+@given(points, points, st.integers(0, 100))
+def test_the_first_wasserstein_distance_is_that_of_scipy(x, y, seed: int) -> None:
+    a, b = random_distributions(len(x), seed=seed), random_distributions(len(y), seed=seed + 1)
+    a[len(x) // 2 :: 3] = 0
+    a = a / a.sum() if a.sum() > 0 else torch.full_like(a, 1 / len(a))
+    expected = stats.wasserstein_distance(x, y, a, b)
+    assert wasserstein_1d(x, y, 1, a, b).item() == pytest.approx(expected, abs=1e-10)
+    expected = stats.wasserstein_distance(x, y)
+    assert wasserstein_1d(x, y).item() == pytest.approx(expected, abs=1e-10)
+
+
+@examples
+@given(points, points, points, st.sampled_from([1, 1.3, 2, 5]), st.floats(-50, 50))
+def test_wasserstein_is_a_metric(x, y, z, order: float, shift: float) -> None:
+    distance = wasserstein_1d(x, y, order).item()
+    assert distance >= 0 and wasserstein_1d(x, x, order).item() == 0
+    assert distance == pytest.approx(wasserstein_1d(y, x, order).item(), abs=1e-10)
+    around = wasserstein_1d(x, z, order) + wasserstein_1d(z, y, order)
+    assert distance <= around.item() + 1e-9
+    assert wasserstein_1d(x, x + shift, order).item() == pytest.approx(abs(shift), abs=1e-9)
+    assert wasserstein_1d(x.repeat(3), x, order).item() == 0, "1/3 and 2/6 are the same level"
+    assert distance <= wasserstein_1d(x, y, order + 1).item() + 1e-9
+
+
+def test_weights_that_are_zero_or_equal_change_nothing() -> None:
+    x, y = normal(5), normal(7, seed=1)
+    far = torch.tensor([-1e6, 1e6]).double()
+    zeros = torch.zeros(2, dtype=torch.float64)
+    weights = torch.cat([torch.full((5,), 0.2, dtype=torch.float64), zeros])
+    value = wasserstein_1d(torch.cat([x, far]), y, 1, weights_x=weights)
+    assert value.item() == pytest.approx(wasserstein_1d(x, y).item(), rel=1e-12)
+    counted = torch.tensor([0.4, 0.6], dtype=torch.float64)
+    repeated = wasserstein_1d(x[:2].repeat_interleave(torch.tensor([2, 3])), y)
+    weighted = wasserstein_1d(x[:2], y, weights_x=counted)
+    assert weighted.item() == pytest.approx(repeated.item(), rel=1e-9)
+
+
+def test_large_orders_and_numbers_do_not_overflow() -> None:
+    x, y = torch.tensor([0.0, 1e30]), torch.tensor([1e30, 3e30])
+    assert wasserstein_1d(x, y, 2).item() == pytest.approx(1e30 * math.sqrt(2.5), rel=1e-5)
+    assert wasserstein_1d(x, y, 200).item() == pytest.approx(2e30 * 0.5 ** (1 / 200), rel=1e-5)
+    assert wasserstein_1d(torch.zeros(2), torch.zeros(3), 200).item() == 0
+
+
+@pytest.mark.parametrize("order", [1, 1.5, 2, 4])
+def test_gradients_of_wasserstein(order: float) -> None:
+    logits = normal(2, 4, seed=3).requires_grad_()
+    arguments = (normal(4).requires_grad_(), normal(6, seed=1).requires_grad_(), logits)
+    assert torch.autograd.gradcheck(lambda x, y, _: wasserstein_1d(x, y, order), arguments)
+    assert torch.autograd.gradcheck(
+        lambda x, y, a: wasserstein_1d(x, y[:4], order, a[0].softmax(0), a[1].softmax(0)), arguments
+    )
+    x = arguments[0]
+    (gradient,) = torch.autograd.grad(wasserstein_1d(x, x.detach(), order), x)
+    assert (gradient == 0).all(), "at equality"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((torch.zeros(0), torch.zeros(2)), r"^x must have the shape \(n,\) and not be empty"),
+        ((torch.zeros(2), torch.zeros(2, 1)), r"^y must have the shape \(m,\).* got \(2, 1\)"),
+        ((torch.zeros(2), torch.tensor([math.inf])), "^y holds NaN or infinite"),
+        ((torch.zeros(2), torch.zeros(2), 0.5), "^order must be a finite number .* 1 or more; got"),
+        ((torch.zeros(2), torch.zeros(2), math.inf), "^order must be"),
+        ((torch.zeros(2), torch.zeros(2), 1, torch.ones(2)), "^weights_x must sum to one .* got 2"),
+        ((torch.zeros(2), torch.zeros(2), 1, None, torch.ones(1)), r"^weights_y .*\(1,\) for \(2,"),
+    ],
+)
+def test_bad_samples_on_a_line_are_refused(arguments, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(wasserstein_1d)(*arguments)
+
+
+# --- Estimates of the Kullback-Leibler divergence ------------------------------------------------
+
+
+def test_monte_carlo_is_near_the_truth_by_as_much_as_it_says() -> None:
+    p, q = torch.distributions.Normal(0.3, 1.0), torch.distributions.Normal(-0.5, 2.0)
+    truth = kl_divergence(p, q).item()
+    x = 0.3 + normal(400, 1000)
+    estimates = [kl_monte_carlo(p.log_prob(row), q.log_prob(row)) for row in x]
+    values = torch.stack([e.value for e in estimates])
+    errors = torch.stack([e.standard_error for e in estimates])
+    assert values.mean().item() == pytest.approx(truth, abs=4 * values.std().item() / 20)
+    assert values.std().item() == pytest.approx(errors.mean().item(), rel=0.15)
+    within = ((values - truth).abs() < 1.96 * errors).double().mean().item()
+    assert 0.92 < within < 0.98
+    row = p.log_prob(x[0]) - q.log_prob(x[0])
+    assert estimates[0].standard_error.item() == pytest.approx(stats.sem(row.numpy()))
+
+
+def test_monte_carlo_where_q_is_zero_is_infinite() -> None:
+    value, error = kl_monte_carlo(torch.zeros(3), torch.tensor([0.0, -math.inf, 0.0]))
+    assert value.item() == error.item() == math.inf
+
+
+@pytest.mark.parametrize(
+    ("log_p", "log_q", "message"),
+    [
+        (torch.zeros(1), torch.zeros(1), "^log_p and log_q must be of the same draws .* got 1 and"),
+        (torch.zeros(3), torch.zeros(2), "got 3 and 2"),
+        (torch.tensor([0.0, -math.inf]), torch.zeros(2), "^log_p holds NaN or infinite"),
+        (torch.zeros(2), torch.tensor([0.0, math.inf]), "^log_q holds NaN or infinite"),
+        (torch.zeros(2), torch.tensor([0.0, math.nan]), "^log_q holds NaN"),
+        (torch.zeros(2), torch.zeros(2, 1), r"^log_q must have the shape \(n,\)"),
+        (torch.zeros(2), torch.zeros(2).long(), "^log_q must be a floating-point tensor"),
+    ],
+)
+def test_bad_log_densities_are_refused(log_p, log_q, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(kl_monte_carlo)(log_p, log_q)
+
+
+def test_counts_become_frequencies() -> None:
+    counts_p, counts_q = torch.tensor([[3, 1, 0], [0, 0, 7]]), torch.tensor([2, 5, 1])
+    value = kl_from_counts(counts_p, counts_q)
+    assert value.dtype == torch.float64 and value.shape == (2,)
+    assert value.numpy() == pytest.approx(stats.entropy(counts_p, counts_q[None], axis=1))
+    smooth = kl_from_counts(counts_p[0], counts_q, 0.5).item()
+    assert smooth == pytest.approx(stats.entropy([3.5, 1.5, 0.5], [2.5, 5.5, 1.5]))
+    assert kl_from_counts(counts_q, counts_p[0]).item() == math.inf
+    assert kl_from_counts(counts_q, counts_p[0], smoothing=1).item() < math.inf
+    floats = kl_from_counts(counts_p.float(), counts_q.float())
+    torch.testing.assert_close(floats, value.float())
+    uniform = kl_from_counts(torch.zeros(3), torch.tensor([2.0, 2.0, 2.0]), 1.0)
+    assert uniform.item() == 0
+
+
+def test_the_plug_in_is_too_large_by_a_chi_square() -> None:
+    """2n KL(p̂ ‖ p) is about χ² with K - 1 degrees of freedom (Wilks 1938)."""
+    p = torch.tensor([0.1, 0.2, 0.3, 0.4]).double()
+    draws = torch.multinomial(
+        p.expand(3000, 4), 500, replacement=True, generator=torch.Generator().manual_seed(0)
+    )
+    counts = torch.nn.functional.one_hot(draws, 4).sum(1)
+    statistic = 2 * 500 * kl_from_counts(counts, 1000 * p)
+    assert stats.kstest(statistic.numpy(), stats.chi2(3).cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize(
+    ("counts", "smoothing", "message"),
+    [
+        (torch.tensor([1, -1]), 0, "^counts_p must be counts of 0 or more"),
+        (torch.zeros(2), 0, "^counts_p must be .* got sums from 0; draw some samples"),
+        (torch.tensor([1.0, math.nan]), 0, "^counts_p holds NaN"),
+        (torch.ones(3), 0, r"same outcomes .* got counts_p: \(3,\), counts_q: \(2,\)"),
+        (torch.ones(2), -1, "^smoothing must be a finite number .* 0 or more; got -1"),
+        ([1, 2], 0, "^counts_p must be a floating-point tensor, got list"),
+    ],
+)
+def test_bad_counts_are_refused(counts, smoothing, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(kl_from_counts)(counts, torch.ones(2), smoothing)
+
+
+@pytest.mark.parametrize("neighbours", [1, 2, 4])
+@pytest.mark.parametrize("d", [1, 3])
+def test_nearest_neighbours_equal_a_double_loop(monkeypatch, neighbours: int, d: int) -> None:
+    x, y = normal(23, d).tolist(), (0.5 + normal(17, d, seed=1)).tolist()
+    total = 0.0
+    for i, point in enumerate(x):
+        own = sorted(math.dist(point, other) for j, other in enumerate(x) if j != i)
+        cross = sorted(math.dist(point, other) for other in y)
+        total += math.log(cross[neighbours - 1] / own[neighbours - 1])
+    expected = d / 23 * total + math.log(17 / 22)
+    arguments = (
+        torch.tensor(x, dtype=torch.float64),
+        torch.tensor(y, dtype=torch.float64),
+        neighbours,
+    )
+    assert kl_nearest_neighbours(*arguments).item() == pytest.approx(expected, abs=1e-12)
+    monkeypatch.setattr(divergences, "_CELLS", 70)  # three rows at a time
+    assert kl_nearest_neighbours(*arguments).item() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_nearest_neighbours_are_consistent(d: int) -> None:
+    """One estimate has a standard deviation of about 0.02."""
+    mean, covariance = torch.full((d,), 1.0).double(), 1.5 * torch.eye(d).double() + 0.5
+    factor = torch.linalg.cholesky(covariance)
+    truth = kl_gaussians(mean, torch.eye(d).double(), torch.zeros(d).double(), covariance).item()
+    values = []
+    for seed in range(3):
+        x, y = mean + normal(5000, d, seed=seed), normal(5000, d, seed=100 + seed) @ factor.mT
+        values.append(kl_nearest_neighbours(x, y, 5).item())
+    assert sum(values) / 3 == pytest.approx(truth, abs=0.04)
+
+
+def test_nearest_neighbours_are_exact_far_from_the_origin() -> None:
+    """There the squares of distances are differences of large, rounded numbers."""
+    x, y = normal(200, 2), 0.5 + normal(300, 2, seed=1)
+    near, far = kl_nearest_neighbours(x, y), kl_nearest_neighbours(x + 1e6, y + 1e6)
+    assert far.item() == pytest.approx(near.item(), abs=1e-6)
+
+
+def test_gradients_of_nearest_neighbours() -> None:
+    arguments = (normal(7, 2).requires_grad_(), normal(6, 2, seed=1).requires_grad_())
+    assert torch.autograd.gradcheck(kl_nearest_neighbours, arguments)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "neighbours", "message"),
+    [
+        (torch.zeros(3, 2), normal(3, 2), 1, "^x holds duplicates of 3 or more points of x"),
+        (normal(3, 2), normal(3, 2), 1, "^y holds duplicates of 3 .*; the estimate is for samples"),
+        (normal(3, 2), normal(3, 2, seed=1), 3, r"n > neighbours = 3 and .* got \(3, 2\) and"),
+        (normal(4, 2), normal(2, 2, seed=1), 3, "m >= neighbours"),
+        (normal(4, 2), normal(4, 3), 1, r"^x and y must be .* got \(4, 2\) and \(4, 3\)"),
+        (normal(4), normal(4), 1, r"^x must have the shape \(n, d\)"),
+        (normal(4, 2), normal(4, 2) / 0, 1, "^y holds NaN or infinite values, 8 of 8"),
+        (normal(4, 2), normal(4, 2), 0, "^neighbours must be a whole number .* 1 or more; got 0"),
+        (normal(4, 2), normal(0, 2), 1, r"^y must have the shape \(m, d\) and not be empty"),
+    ],
+)
+def test_bad_points_are_refused(x, y, neighbours, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(kl_nearest_neighbours)(x, y, neighbours)
