@@ -25,6 +25,8 @@ from course_lib import checks
 # with variances that all classes share, the partner of logistic regression in Ng & Jordan 2002.
 COVARIANCES = ("full", "diagonal", "shared", "shared diagonal")
 
+_NEWTON_STEPS = 200
+
 # --- The generative one --------------------------------------------------------------------------
 
 
@@ -226,7 +228,9 @@ def fit_logistic_regression(
     classes: int | None = None,
     penalty: float | int = 1e-4,
 ) -> LogisticRegression:
-    """Minimises Σ -log p(y|x) + penalty / 2 · Σ W², the bias free, by L-BFGS in double precision.
+    """Minimises Σ -log p(y|x) + penalty / 2 · Σ W², the bias free, in double precision.
+
+    Of 784 raw pixels, 4,000 images take about 15 s on one core with penalty 1, 400 a second.
 
     Args:
         x: the examples.
@@ -236,19 +240,18 @@ def fit_logistic_regression(
     Raises:
         ValueError: for labels that do not fit; when there is no minimum, since with penalty 0 the
             weights grow for ever where a hyperplane separates classes (Albert & Anderson 1984,
-            https://doi.org/10.1093/biomet/71.1.1); when 3,000 iterations do not reach it.
+            https://doi.org/10.1093/biomet/71.1.1); when 200 steps do not reach it.
     """
     checks.check({"penalty": checks.number(0)}, {"penalty": penalty})
     target = _weights(x, labels, classes).double()
     total = target.sum()
     target = target / total
-    # Features in units that give the loss about the same curvature along each: without, L-BFGS
-    # stops far from the minimum where one feature is counted in thousands, another in thousandths.
+    # Features in units that give the loss about the same curvature along each, so that a slope of
+    # 1e-12 is small whether a feature is counted in thousands or in thousandths.
     data, row = x.detach().double(), target.sum(1)
     centre = row @ data
     scale = (row @ (data - centre).square() + 4 * penalty / total).sqrt()
-    scale[scale <= 1e-10 * centre.abs()] = 1  # a constant, but for rounding
-    scale[scale == 0] = 1
+    scale[scale <= 1e-10 * centre.abs()] = math.inf  # a constant, but for rounding: weight 0
     design = torch.cat([(data - centre) / scale, torch.ones_like(row)[:, None]], 1)
     decay = torch.cat([penalty / total / scale.square(), torch.zeros_like(total)[None]])
     theta = torch.zeros(target.shape[1], design.shape[1], dtype=torch.float64, device=x.device)
@@ -269,38 +272,46 @@ def fit_logistic_regression(
 
 
 def _minimise(design: Tensor, target: Tensor, decay: Tensor, start: Tensor) -> Tensor:
-    """The theta of the smallest Σ -target · log p + Σ decay · theta² / 2, (classes, columns)."""
-    unit = 1e8
-    theta = start.clone().requires_grad_()
-    # L-BFGS in PyTorch learns nothing from a step whose product with the change of the slope is
-    # below 1e-10, so near the minimum it creeps. In larger units it goes on, down to rounding.
-    optimiser = torch.optim.LBFGS(
-        [theta],
-        max_iter=3000,
-        max_eval=10_000,
-        tolerance_grad=1e-4,
-        tolerance_change=1e-8,
-        history_size=100,
-        line_search_fn="strong_wolfe",
+    """The theta of the smallest Σ -target · log p + Σ decay · theta² / 2, (classes, columns).
+
+    Newton's method. Conjugate gradients find its steps, the more exactly the nearer the minimum is
+    (Nocedal & Wright 2006, algorithm 7.1), so that no matrix of all second derivatives is needed.
+    """
+
+    def loss(theta: Tensor) -> Tensor:
+        surprise = -(target * (design @ theta.mT).log_softmax(1)).sum()
+        return surprise + (decay * theta.square()).sum() / 2
+
+    theta, squares, count = start, design.square(), target.sum(1, keepdim=True)
+    for _ in range(_NEWTON_STEPS):
+        p = (design @ theta.mT).softmax(1)
+        slope = (count * p - target).mT @ design + decay * theta
+        if slope.abs().max() <= 1e-12:
+            return theta - theta.mean(0)  # what all classes share changes no p
+        # The diagonal of the second derivative; 1e-12 is for columns of zeros.
+        diagonal = (count * p * (1 - p)).mT @ squares + decay + 1e-12
+        step, rest = torch.zeros_like(theta), -slope
+        direction = rest / diagonal
+        left = first = (rest * direction).sum()
+        for _ in range(500):
+            logits = design @ direction.mT
+            change = count * p * (logits - (p * logits).sum(1, keepdim=True))
+            curved = change.mT @ design + decay * direction  # second derivative times direction
+            length = left / (direction * curved).sum()
+            step, rest = step + length * direction, rest - length * curved
+            scaled = rest / diagonal
+            before, left = left, (rest * scaled).sum()
+            if left <= first * first.sqrt().clamp(max=0.1):
+                break
+            direction = scaled + left / before * direction
+        size, now, fall = 1.0, loss(theta), (slope * step).sum()
+        while loss(theta + size * step) > now + 1e-4 * size * fall + 1e-14:  # 1e-14: rounding
+            size /= 2
+        theta = theta + size * step
+    raise ValueError(
+        f"penalty is too small for this x: after {_NEWTON_STEPS} steps the slope is "
+        f"{float(slope.abs().max()):.1g} instead of 1e-12; use a larger penalty, or fewer features"
     )
-
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        value = (decay * theta.square()).sum() / 2
-        value = value - (target * (design @ theta.mT).log_softmax(1)).sum()
-        value = unit * value
-        value.backward()
-        return value
-
-    optimiser.step(loss)
-    loss()
-    slope = 0.0 if theta.grad is None else float(theta.grad.abs().max()) / unit
-    if not slope <= 1e-6:
-        raise ValueError(
-            f"penalty is too small for this x: after 3,000 iterations the slope is {slope:.1g} "
-            "instead of 1e-6; use a larger penalty, or fewer features"
-        )
-    return theta.detach()
 
 
 # --- What both need ------------------------------------------------------------------------------

@@ -13,25 +13,21 @@ infinite, so that it passes unharmed through a softmax that has rounded to 0.
 from __future__ import annotations
 
 import math
-from functools import reduce
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from course_lib import checks
-from course_lib.f_divergences import (
-    F_DIVERGENCES,
-    TOLERANCES,
-    FDivergence,
-    _at_least_zero,
-    _check_batches,
-    _distributions,
-    _tensor,
-    f_divergence,
-    variational_bound,
+from course_lib.distribution_checks import (
+    at_least_zero,
+    distributions,
+    float_tensor,
+    of_one_type,
 )
+from course_lib.f_divergences import F_DIVERGENCES, FDivergence, f_divergence, variational_bound
+from course_lib.gaussian_divergences import kl_gaussians, wasserstein_gaussians
 
 __all__ = [
     "F_DIVERGENCES",
@@ -64,7 +60,7 @@ def _relative_entropy(p: Tensor, q: Tensor) -> Tensor:
 
 def entropy(p: Float[Tensor, "*batch outcomes"]) -> Float[Tensor, "*batch"]:
     """H(p) = -Σ p log p, in [0, log outcomes]."""
-    (p,) = _distributions(p=p)
+    (p,) = distributions(p=p)
     return -(p * torch.where(p > 0, p, 1).log()).sum(-1)
 
 
@@ -72,7 +68,7 @@ def cross_entropy(
     p: Float[Tensor, "*#batch outcomes"], q: Float[Tensor, "*#batch outcomes"]
 ) -> Float[Tensor, "*#batch"]:
     """H(p, q) = -Σ p log q = H(p) + KL(p ‖ q), in [0, +inf]."""
-    p, q = _distributions(p=p, q=q)
+    p, q = distributions(p=p, q=q)
     return -(p * torch.where((p > 0) | (q > 0), q, 1).log()).sum(-1)
 
 
@@ -80,8 +76,8 @@ def kl(
     p: Float[Tensor, "*#batch outcomes"], q: Float[Tensor, "*#batch outcomes"]
 ) -> Float[Tensor, "*#batch"]:
     """KL(p ‖ q) = Σ p log (p / q), in [0, +inf] (Kullback & Leibler 1951)."""
-    p, q = _distributions(p=p, q=q)
-    return _at_least_zero(_relative_entropy(p, q))
+    p, q = distributions(p=p, q=q)
+    return at_least_zero(_relative_entropy(p, q))
 
 
 def jensen_shannon(
@@ -91,125 +87,18 @@ def jensen_shannon(
 
     Lin 1991 (https://doi.org/10.1109/18.61115); Endres & Schindelin 2003.
     """
-    p, q = _distributions(p=p, q=q)
+    p, q = distributions(p=p, q=q)
     # 2p / (p + q), and not p / m: half of the smallest number there is would round to 0.
     both = _relative_entropy(2 * p, p + q) + _relative_entropy(2 * q, p + q)
-    return _at_least_zero(both / 4)
+    return at_least_zero(both / 4)
 
 
 def total_variation(
     p: Float[Tensor, "*#batch outcomes"], q: Float[Tensor, "*#batch outcomes"]
 ) -> Float[Tensor, "*#batch"]:
     """TV = ½ Σ \\|p - q\\|, the most by which the probabilities of any event differ, in [0, 1]."""
-    p, q = _distributions(p=p, q=q)
+    p, q = distributions(p=p, q=q)
     return (p - q).abs().sum(-1) / 2
-
-
-# --- Gaussians -----------------------------------------------------------------------------------
-
-
-def _alike(*tensors: Tensor) -> list[Tensor]:
-    """The tensors in the widest of their types."""
-    dtype = reduce(torch.promote_types, [tensor.dtype for tensor in tensors])
-    return [tensor.to(dtype) for tensor in tensors]
-
-
-def _gaussians(**given: Any) -> list[Tensor]:
-    """Means (..., d) and covariances (..., d, d), of one type; ValueError if they do not fit."""
-    axes = {name: ("d", "d")[: 1 + name.startswith("covariance")] for name in given}
-    found = _alike(*[_tensor(name, x, "...", *axes[name]) for name, x in given.items()])
-    d = found[0].shape[-1]
-    if d == 0 or any(
-        x.shape[-len(axes[name]) :] != len(axes[name]) * (d,) for name, x in given.items()
-    ):
-        shapes = ", ".join(f"{name}: {tuple(x.shape)}" for name, x in given.items())
-        raise ValueError(
-            f"means must be (..., d) and covariances (..., d, d) with the same d, got {shapes}; "
-            "for plain numbers use mean[..., None] and variance[..., None, None]"
-        )
-    for name in ("covariance_p", "covariance_q"):
-        x = given[name].detach()
-        gap, size = (x - x.mT).abs().amax((-2, -1)), x.abs().amax((-2, -1))
-        if (gap > TOLERANCES[x.dtype] * size).any():
-            raise ValueError(
-                f"{name} must be symmetric, but its transpose differs by {float(gap.max()):.3g}; "
-                f"use ({name} + {name}.mT) / 2"
-            )
-    _check_batches(**{name: x.shape[: -len(axes[name])] for name, x in given.items()})
-    return found
-
-
-def kl_gaussians(
-    mean_p: Float[Tensor, "*#batch d"],
-    covariance_p: Float[Tensor, "*#batch d d"],
-    mean_q: Float[Tensor, "*#batch d"],
-    covariance_q: Float[Tensor, "*#batch d d"],
-) -> Float[Tensor, "*#batch"]:
-    """KL(p ‖ q) of two Gaussians, both with a positive definite covariance; in [0, +inf).
-
-    ½ (tr Σq⁻¹Σp + (μq - μp)ᵀ Σq⁻¹ (μq - μp) - d + log det Σq - log det Σp).
-    """
-    mean_p, covariance_p, mean_q, covariance_q = _gaussians(
-        mean_p=mean_p, covariance_p=covariance_p, mean_q=mean_q, covariance_q=covariance_q
-    )
-    factors = []
-    for name, covariance in {"covariance_p": covariance_p, "covariance_q": covariance_q}.items():
-        factor, info = torch.linalg.cholesky_ex(covariance)
-        if info.any():
-            smallest = float(torch.linalg.eigvalsh(covariance).min())
-            raise ValueError(
-                f"{name} must be positive definite, for a Gaussian without a density has no finite "
-                f"divergence; its smallest eigenvalue is {smallest:.3g}; add a small multiple of "
-                "the identity"
-            )
-        factors.append(factor)
-    of_p, of_q = factors
-    whitened = torch.linalg.solve_triangular(of_q, of_p, upper=False)
-    shift = torch.linalg.solve_triangular(of_q, (mean_q - mean_p)[..., None], upper=False)
-    logarithms = [factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) for factor in factors]
-    squares = whitened.square().sum((-2, -1)) + shift.square().sum((-2, -1))
-    return _at_least_zero((squares - mean_p.shape[-1]) / 2 + logarithms[1] - logarithms[0])
-
-
-def _root(name: str, covariance: Tensor) -> Tensor:
-    """A matrix L with L Lᵀ = covariance, which may be singular; ValueError if it is none."""
-    singular = (torch.linalg.cholesky_ex(covariance).info > 0)[..., None, None]
-    identity = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
-    root = torch.linalg.cholesky(torch.where(singular, identity, covariance))
-    if singular.any():
-        values, vectors = torch.linalg.eigh(covariance.detach())
-        if (values[..., 0] < -TOLERANCES[values.dtype] * values[..., -1].abs()).any():
-            raise ValueError(
-                f"{name} must have no negative eigenvalue, got {float(values.min()):.3g}; estimate "
-                "it as (x - mean).T @ (x - mean) / n"
-            )
-        root = torch.where(singular, vectors * values.clamp(min=0).sqrt()[..., None, :], root)
-    return root
-
-
-def wasserstein_gaussians(
-    mean_p: Float[Tensor, "*#batch d"],
-    covariance_p: Float[Tensor, "*#batch d d"],
-    mean_q: Float[Tensor, "*#batch d"],
-    covariance_q: Float[Tensor, "*#batch d d"],
-) -> Float[Tensor, "*#batch"]:
-    """The 2-Wasserstein distance of two Gaussians, in units of x; covariances may be singular.
-
-    Its square is \\|μp - μq\\|² + tr (Σp + Σq - 2 (Σq^½ Σp Σq^½)^½): Dowson & Landau 1982, Olkin &
-    Pukelsheim 1982. A singular covariance counts as a constant for the gradient.
-    """
-    mean_p, covariance_p, mean_q, covariance_q = _gaussians(
-        mean_p=mean_p, covariance_p=covariance_p, mean_q=mean_q, covariance_q=covariance_q
-    )
-    of_p, of_q = _root("covariance_p", covariance_p), _root("covariance_q", covariance_q)
-    # With Σ = L Lᵀ the trace is the smallest |Lp - Lq U|² of all orthogonal U. This difference
-    # keeps small distances exact, and at its minimum a change of U changes nothing: no gradient.
-    with torch.no_grad():
-        left, _, right = torch.linalg.svd(of_q.mT @ of_p)
-    gap, shift = (of_p - of_q @ (left @ right)).flatten(-2), mean_p - mean_q
-    batch = torch.broadcast_shapes(gap.shape[:-1], shift.shape[:-1])
-    parts = [part.expand(*batch, -1) for part in (shift, gap)]
-    return torch.linalg.vector_norm(torch.cat(parts, -1), dim=-1)
 
 
 # --- Samples -------------------------------------------------------------------------------------
@@ -221,7 +110,7 @@ def _quantiles(name: str, points: Tensor, weights: Tensor | None) -> tuple[Tenso
         # Quotients, not sums of 1 / n, so that levels meet exactly where they should: 1/3 = 2/6.
         count = torch.arange(1, len(points) + 1, dtype=points.dtype, device=points.device)
         return points.sort().values, count / len(points)
-    (weights,) = _distributions(**{f"weights_{name}": weights})
+    (weights,) = distributions(**{f"weights_{name}": weights})
     if weights.shape != points.shape:
         raise ValueError(
             f"weights_{name} must hold one probability for each point of {name}, got "
@@ -251,10 +140,10 @@ def wasserstein_1d(
         weights_x, weights_y: probabilities of the points, with a sum of one; None: all equal.
     """
     checks.check({"order": checks.number(1)}, {"order": order})
-    x, y = _alike(_tensor("x", x, "n"), _tensor("y", y, "m"))
+    x, y = of_one_type(float_tensor("x", x, "n"), float_tensor("y", y, "m"))
     x, levels_x = _quantiles("x", x, weights_x)
     y, levels_y = _quantiles("y", y, weights_y)
-    levels_x, levels_y = _alike(levels_x, levels_y)
+    levels_x, levels_y = of_one_type(levels_x, levels_y)
     levels = torch.cat([levels_x, levels_y]).sort().values
     steps = levels.diff(prepend=levels.new_zeros(1))
     at, steps = levels[steps > 0].detach(), steps[steps > 0]
@@ -280,8 +169,8 @@ def kl_monte_carlo(log_p: Float[Tensor, " n"], log_q: Float[Tensor, " n"]) -> Es
         log_p: log densities (or probabilities) of p at n ≥ 2 draws from p.
         log_q: those of q at the same draws; -inf where q is 0, which makes the estimate +inf.
     """
-    log_p = _tensor("log_p", log_p, "n")
-    log_q = _tensor("log_q", log_q, "n", infinite=(-math.inf,))
+    log_p = float_tensor("log_p", log_p, "n")
+    log_q = float_tensor("log_q", log_q, "n", infinite=(-math.inf,))
     if len(log_p) != len(log_q) or len(log_p) < 2:
         raise ValueError(
             "log_p and log_q must be of the same draws from p, at least 2, got "
@@ -308,7 +197,7 @@ def kl_from_counts(
     for name, counts in {"counts_p": counts_p, "counts_q": counts_q}.items():
         if isinstance(counts, Tensor) and not counts.is_floating_point():
             counts = counts.double()
-        counts = _tensor(name, counts, "...", "outcomes") + smoothing
+        counts = float_tensor(name, counts, "...", "outcomes") + smoothing
         total = counts.sum(-1, keepdim=True)
         if (counts < 0).any() or not (total > 0).all():
             raise ValueError(
@@ -316,8 +205,8 @@ def kl_from_counts(
                 f"sums from {total.min():.6g}; draw some samples or use smoothing"
             )
         frequencies[name] = counts / total
-    p, q = _distributions(**frequencies)
-    return _at_least_zero(_relative_entropy(p, q))
+    p, q = distributions(**frequencies)
+    return at_least_zero(_relative_entropy(p, q))
 
 
 def kl_nearest_neighbours(
@@ -336,7 +225,7 @@ def kl_nearest_neighbours(
         neighbours: k, 1 or more; a larger one has less variance and more bias.
     """
     checks.check({"neighbours": checks.whole(1)}, {"neighbours": neighbours})
-    x, y = _alike(_tensor("x", x, "n", "d"), _tensor("y", y, "m", "d"))
+    x, y = of_one_type(float_tensor("x", x, "n", "d"), float_tensor("y", y, "m", "d"))
     if x.shape[1] != y.shape[1] or len(x) <= neighbours or len(y) < neighbours:
         raise ValueError(
             f"x and y must be (n, d) and (m, d) with n > neighbours = {neighbours} and m >= "

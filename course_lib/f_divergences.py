@@ -1,4 +1,4 @@
-"""f-divergences D_f(p ‖ q) = E_q[f(p / q)], their variational bound, and checks of distributions.
+"""f-divergences D_f(p ‖ q) = E_q[f(p / q)], and their variational bound.
 
 For distributions over finitely many outcomes, with the conventions of
 :mod:`course_lib.divergences`, which offers everything here as well.
@@ -9,91 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from course_lib import checks
-
-# By how much a sum of probabilities may miss one, and a covariance its transpose.
-TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 1e-2}
-
-# --- Checks --------------------------------------------------------------------------------------
-
-
-def _tensor(name: str, values: object, *axes: str, infinite: tuple[float, ...] = ()) -> Tensor:
-    """``values`` in float32 or wider; ValueError unless a float tensor of such axes, all finite.
-
-    Leading axes "..." may be any number and may be empty. ``infinite`` lists what else is good.
-    """
-    if not isinstance(values, Tensor) or values.dtype not in TOLERANCES:
-        came = values.dtype if isinstance(values, Tensor) else type(values).__name__
-        raise ValueError(
-            f"{name} must be a floating-point tensor, got {came}; use {name}.double(), or "
-            "torch.tensor(values, dtype=torch.float64) for a list"
-        )
-    least = len(axes) - (axes[0] == "...")
-    if values.ndim < least or (axes[0] != "..." and (values.ndim > least or not values.numel())):
-        raise ValueError(
-            f"{name} must have the shape ({', '.join(axes)}{',' * (len(axes) == 1)}) and not be "
-            f"empty, got {tuple(values.shape)}"
-        )
-    bad = ~values.isfinite()
-    for value in infinite:
-        bad &= values != value
-    if bad.any():
-        raise ValueError(
-            f"{name} holds NaN or infinite values, {int(bad.sum())} of {values.numel()}; find "
-            "where they arise (0 / 0, log of a negative number), or leave them out"
-        )
-    return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
-def _check_batches(**shapes: torch.Size) -> None:
-    """Raise ValueError unless these leading axes broadcast."""
-    try:
-        torch.broadcast_shapes(*shapes.values())
-    except RuntimeError:
-        listed = ", ".join(f"{name}: {tuple(shape)}" for name, shape in shapes.items())
-        raise ValueError(
-            f"the leading axes must broadcast, got {listed}; insert axes of size 1"
-        ) from None
-
-
-def _distributions(**given: Any) -> list[Tensor]:
-    """Probabilities along the last axis, in float32 or wider; ValueError if they are none."""
-    found = [_tensor(name, p, "...", "outcomes") for name, p in given.items()]
-    for (name, original), p in zip(given.items(), found, strict=True):
-        if (p < 0).any():
-            raise ValueError(
-                f"{name} must not be negative, got {float(p.min()):.6g}; a logit becomes a "
-                f"probability by {name}.softmax(-1)"
-            )
-        sums = p.detach().sum(-1)
-        off = (sums - 1).abs() > TOLERANCES[original.dtype]
-        if off.any():
-            raise ValueError(
-                f"{name} must sum to one along the last axis, got {float(sums[off][0]):.10g}; "
-                f"divide by {name}.sum(-1, keepdim=True)"
-            )
-    if len({p.shape[-1] for p in found}) > 1:
-        shapes = ", ".join(f"{name}: {tuple(p.shape)}" for name, p in given.items())
-        raise ValueError(
-            f"there must be the same outcomes along the last axis, got {shapes}; give an outcome "
-            "that one of them lacks the probability 0"
-        )
-    _check_batches(**{name: p.shape[:-1] for name, p in given.items()})
-    return found
-
-
-def _at_least_zero(value: Tensor) -> Tensor:
-    """Without the -1e-17 that rounding leaves, whose root is NaN; the gradient stays."""
-    return value - value.detach().clamp(max=0)
-
-
-# --- The divergences -----------------------------------------------------------------------------
+from course_lib.distribution_checks import at_least_zero, distributions, float_tensor
 
 
 @dataclass(frozen=True)
@@ -202,7 +124,7 @@ def f_divergence(
     the slope of f at infinity.
     """
     checks.check({"name": checks.one_of(F_DIVERGENCES)}, {"name": name})
-    p, q = torch.broadcast_tensors(*_distributions(p=p, q=q))
+    p, q = torch.broadcast_tensors(*distributions(p=p, q=q))
     chosen = F_DIVERGENCES[name]
     quotient = p.detach() / q.detach()
     inside = (quotient > 0) & quotient.isfinite()
@@ -215,7 +137,7 @@ def f_divergence(
     right = _product(p, chosen.slope_at_infinity)
     right = right + (q * at_infinity if math.isfinite(at_infinity) else 0)
     terms = torch.where(inside, q * chosen.f(ratio), torch.where(p == 0, left, right))
-    return _at_least_zero(terms.sum(-1))
+    return at_least_zero(terms.sum(-1))
 
 
 def variational_bound(
@@ -233,7 +155,7 @@ def variational_bound(
         name: of f in ``F_DIVERGENCES``.
     """
     checks.check({"name": checks.one_of(F_DIVERGENCES)}, {"name": name})
-    critic_p = _tensor("critic_p", critic_p, "n", infinite=(-math.inf, math.inf))
-    critic_q = _tensor("critic_q", critic_q, "m", infinite=(-math.inf, math.inf))
+    critic_p = float_tensor("critic_p", critic_p, "n", infinite=(-math.inf, math.inf))
+    critic_q = float_tensor("critic_q", critic_q, "m", infinite=(-math.inf, math.inf))
     penalty = F_DIVERGENCES[name].conjugate(critic_q).mean()
     return torch.where(penalty == math.inf, -math.inf, critic_p.mean() - penalty)

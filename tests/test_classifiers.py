@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression as ScikitLogistic
 from sklearn.naive_bayes import GaussianNB
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
+from course_lib import classifiers
 from course_lib.classifiers import (
     COVARIANCES,
     GaussianClassifier,
@@ -24,6 +25,7 @@ from course_lib.classifiers import (
     fit_gaussian_classifier,
     fit_logistic_regression,
 )
+from course_lib.datasets import digits
 
 
 def draw(n: int = 200, features: int = 3, classes: int = 3, *, seed: int = 0, apart: float = 1.5):
@@ -329,6 +331,25 @@ def test_without_a_minimum_it_says_so(case: str) -> None:
     with pytest.raises(ValueError, match="penalty must be more than 0 for this x"):
         fit_logistic_regression(x, y, penalty=0)
     assert fit_logistic_regression(x, y, penalty=1e-4).weight.isfinite().all()
+
+
+def test_small_penalties_on_images_reach_the_minimum_in_seconds() -> None:
+    """With as many pixels as images classes are separated, and the curvature almost vanishes."""
+    data = digits()
+    x, y = data.train_images.flatten(1)[:100].double(), data.train_labels[:100]
+    start = time.process_time()
+    model = fit_logistic_regression(x, y, penalty=1e-6)
+    assert time.process_time() - start < 3
+    p = model.log_posterior(x).exp()
+    slope = (p - torch.nn.functional.one_hot(y)).mT @ x + 1e-6 * model.weight
+    assert slope.abs().max() < 1e-3 * (1e-6 * model.weight).abs().max()
+    torch.testing.assert_close(model.bias.sum(), torch.zeros(()).double(), rtol=0, atol=1e-9)
+
+
+def test_it_says_so_when_it_stops_before_the_minimum(monkeypatch) -> None:
+    monkeypatch.setattr(classifiers, "_NEWTON_STEPS", 2)
+    with pytest.raises(ValueError, match="penalty is too small for this x: after 2 steps"):
+        fit_logistic_regression(X, Y)
 
 
 def test_a_constant_or_repeated_feature_takes_no_minimum_away() -> None:
