@@ -2,7 +2,7 @@
 
 Writes results/crossing.json, which chapter 01 shows: the share of held-out digits that is
 classified wrongly, after a fit to few or many labelled examples, over many draws of the examples.
-About 20 minutes on one CPU core. What is recorded already is kept, so that it can be stopped.
+About a minute on one CPU core. What is recorded already is kept, so that it can be stopped.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SIZES = {
     "components": (20, 50, 100, 200, 400, 800, 1600, 3200),
     "pixels": (20, 50, 100, 200, 400, 800, 1280),
 }
-DRAWS = {"components": 20, "pixels": 10}  # nearly unpenalised fits to pixels take many seconds
+DRAWS = {"components": 20, "pixels": 10}
 
 
 def components(count: int = 20) -> Features:
