@@ -37,8 +37,9 @@ class GaussianClassifier:
     Every method computes in the dtype of ``mean``, on its device, and can be differentiated.
 
     Raises:
-        ValueError: for shapes that do not fit, a prior that is no distribution, or covariances
-            that are not symmetric; methods that need one that is positive definite say so, too.
+        ValueError: for shapes or dtypes that do not fit, a mean that is not finite, a prior that
+            is no distribution, or covariances that are not symmetric; methods that need one that
+            is positive definite say so, too.
     """
 
     prior: Float[Tensor, " classes"]  # π, adds up to 1
@@ -53,8 +54,16 @@ class GaussianClassifier:
                 f"features, features), got {tuple(self.prior.shape)}, {tuple(self.mean.shape)} and "
                 f"{tuple(self.covariance.shape)}"
             )
+        types = [tensor.dtype for tensor in (self.prior, self.mean, self.covariance)]
+        if len(set(types)) > 1 or types[0] not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"prior, mean and covariance must all be float32, or all float64, got {types}; use "
+                ".double()"
+            )
         if self.mean.is_meta:  # has no values
             return
+        if not bool(self.mean.isfinite().all()):
+            raise ValueError("mean must be finite, but holds NaN or infinite values; fit it anew")
         if not (
             bool((self.prior >= 0).all()) and abs(float(self.prior.detach().sum()) - 1) <= 1e-5
         ):
@@ -146,11 +155,12 @@ class GaussianClassifier:
             ValueError: as :meth:`marginal`; for known features that are not finite.
         """
         marginal = self.marginal(known)
-        seen = _rows(x[:, known], marginal.mean)
+        x = _rows(x, self.mean, known)
+        seen = x[:, known]
         posterior = marginal.log_posterior(seen).exp()
         cross = self.covariance[:, known][:, :, ~known]
         slopes = torch.cholesky_solve(cross, _cholesky(marginal.covariance))
-        filled = x.to(self.mean.dtype, copy=True)
+        filled = x.clone()
         filled[:, ~known] = sum(
             weight[:, None] * (mean[~known] + (seen - mean[known]) @ slope)
             for weight, mean, slope in zip(posterior.mT, self.mean, slopes, strict=True)
@@ -230,7 +240,8 @@ def fit_logistic_regression(
 ) -> LogisticRegression:
     """Minimises Σ -log p(y|x) + penalty / 2 · Σ W², the bias free, in double precision.
 
-    Of 784 raw pixels, 4,000 images take about 15 s on one core with penalty 1, 400 a second.
+    Of 784 raw pixels, 4,000 images take about 15 s on one core with penalty 1, 50 s with 1e-4;
+    400 images take less than a second. No gradient passes through the fit.
 
     Args:
         x: the examples.
@@ -243,14 +254,14 @@ def fit_logistic_regression(
             https://doi.org/10.1093/biomet/71.1.1); when 200 steps do not reach it.
     """
     checks.check({"penalty": checks.number(0)}, {"penalty": penalty})
-    target = _weights(x, labels, classes).double()
+    target = _weights(x, labels, classes).detach().double()
     total = target.sum()
     target = target / total
-    # Features in units that give the loss about the same curvature along each, so that a slope of
-    # 1e-12 is small whether a feature is counted in thousands or in thousandths.
+    # In units of their standard deviations, so that a slope of 1e-12 is small whether a feature is
+    # counted in thousands or in thousandths.
     data, row = x.detach().double(), target.sum(1)
     centre = row @ data
-    scale = (row @ (data - centre).square() + 4 * penalty / total).sqrt()
+    scale = (row @ (data - centre).square()).sqrt()
     scale[scale <= 1e-10 * centre.abs()] = math.inf  # a constant, but for rounding: weight 0
     design = torch.cat([(data - centre) / scale, torch.ones_like(row)[:, None]], 1)
     decay = torch.cat([penalty / total / scale.square(), torch.zeros_like(total)[None]])
@@ -317,15 +328,18 @@ def _minimise(design: Tensor, target: Tensor, decay: Tensor, start: Tensor) -> T
 # --- What both need ------------------------------------------------------------------------------
 
 
-def _rows(x: Tensor, like: Tensor) -> Tensor:
-    """``x`` in the dtype of ``like``, if it has as many columns and, unless meta, finite values."""
+def _rows(x: Tensor, like: Tensor, read: Tensor | slice = slice(None)) -> Tensor:
+    """``x`` in the dtype of ``like``, if it has as many columns, and finite values in those read.
+
+    Values are not checked on the meta device, which has none.
+    """
     if x.ndim != 2 or x.shape[1] != like.shape[1]:
         raise ValueError(
             f"x must be (n, {like.shape[1]}) for this model, got {tuple(x.shape)}; flatten images "
             "with x.flatten(1)"
         )
     if not x.is_meta:
-        checks.check_samples(x, bounded=False, name="x")
+        checks.check_samples(x[:, read], bounded=False, name="x")
     return x.to(like.dtype)
 
 

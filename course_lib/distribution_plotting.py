@@ -5,32 +5,30 @@ where a figure is scaled to the width of a phone.
 """
 
 import math
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Real
-from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import MaxNLocator, NullLocator
 from torch import Tensor
 
+from course_lib import layout
 from course_lib.plotting import (
     COLOURS,
     DPI,
     WIDTH,
-    CourseFigure,
     _check_finite,
     course_style,
     subplots,
 )
-from course_lib.text_plotting import _GRID, _WEIGHT, _in_a_row, _line, _numbers, _widest
+from course_lib.tree_plotting import tree
+
+__all__ = ["bars", "joint_table", "posteriors", "transport", "tree"]
 
 _PAGE = round(WIDTH * DPI)  # pixels
 _MARGIN = LinearSegmentedColormap.from_list("margin", ["white", COLOURS["prior"]])
@@ -38,6 +36,7 @@ _CLASSES = (COLOURS["model"], "o"), (COLOURS["data"], "^")
 # An odd number of bands: the middle one, white, is p = 1/2.
 _FIELD = LinearSegmentedColormap.from_list("field", ["#F9D0B1", "#FAFAFA", "#B5D8EF"], N=11)
 _CELLS = 50  # of the field, in each direction
+_LEVELS = (0.1, "#888888", 0.9), (0.5, "black", 1.6), (0.9, "#888888", 0.9)  # p, colour, width
 
 
 def joint_table(
@@ -66,20 +65,23 @@ def joint_table(
             f"table has shape {tuple(table.shape)} for {len(rows)} rows and {len(columns)} columns,"
             " expected (rows, columns) and at least one of each; is it transposed?"
         )
-    cells = _numbers(table)
+    cells = layout.numbers(table)
     if not (np.isfinite(cells).all() and (cells >= 0).all()):
         raise ValueError(
             f"table ranges from {cells.min():.3g} to {cells.max():.3g}, expected probabilities or "
             "counts, finite and 0 or more; log-probabilities need .exp()"
         )
-    beside, gap, height, size = _widest([*rows, "sum"], 11) + 12, 6, 32, 11
+    beside, gap, height, size = layout.widest([*rows, "sum"], 11) + 12, 6, 32, 11
     sums = cells.sum(1, keepdims=True), cells.sum(0, keepdims=True), cells.sum(keepdims=True)
     for decimals, zero in ((3, True), (3, False), (2, False)):
         width, last = (
-            max(_widest([_number(value, decimals, zero) for value in numbers], size) + 8, least)
+            max(
+                layout.widest([_number(value, decimals, zero) for value in numbers], size) + 8,
+                least,
+            )
             for numbers, least in (
                 ([*cells.flat, *sums[1].flat], 24),
-                ([*sums[0].flat, *sums[2].flat], _widest(["sum"], size) + 8),
+                ([*sums[0].flat, *sums[2].flat], layout.widest(["sum"], size) + 8),
             )
         )
         room = (_PAGE - beside - gap - last - 2) // len(columns)
@@ -91,13 +93,15 @@ def joint_table(
             "shorten the names of the rows, merge columns or pass the table transposed"
         )
     cell = min(room, max(width, 84))
-    upright = _widest(columns, size) + 6 > cell
-    above = (34 if title else 4) + (_widest(columns, size) + 12 if upright else _line(size) + 6)
+    upright = layout.widest(columns, size) + 6 > cell
+    above = (34 if title else 4) + (
+        layout.widest(columns, size) + 12 if upright else layout.line_height(size) + 6
+    )
     right, lower = beside + cell * len(columns), above + height * len(rows)
-    full_width = max(right + gap + last + 2, _widest([title], 12) + beside + 12)
-    figure, axes = _page(full_width, lower + gap + height + 2)
+    full_width = max(right + gap + last + 2, layout.widest([title], 12) + beside + 12)
+    figure, axes = layout.page(full_width, lower + gap + height + 2)
     areas = (
-        (cells, _WEIGHT, beside, above, cell),
+        (cells, layout.WEIGHT_COLOURS, beside, above, cell),
         (sums[0], _MARGIN, right + gap, above, last),
         (sums[1], _MARGIN, beside, lower + gap, cell),
         (sums[2], None, right + gap, lower + gap, last),
@@ -111,8 +115,8 @@ def joint_table(
             if colours:
                 top = 1.7 * values.max() or 1
                 axes.imshow(values, colours, aspect="auto", vmin=0, vmax=top, extent=extent)
-            axes.hlines(range(y, extent[2] + 1, height), x, extent[1], **_GRID)
-            axes.vlines(range(x, extent[1] + 1, width), y, extent[2], **_GRID)
+            axes.hlines(range(y, extent[2] + 1, height), x, extent[1], **layout.GRID)
+            axes.vlines(range(x, extent[1] + 1, width), y, extent[2], **layout.GRID)
             for (row, column), value in np.ndenumerate(values):
                 at = x + (column + 0.5) * width, y + (row + 0.5) * height
                 text = _number(value, decimals, zero)
@@ -155,11 +159,11 @@ def bars(
             "more of both"
         )
     room = (_PAGE - 80) / len(outcomes)
-    names = [_wrapped(name, int(room / 10)) for name in outcomes]
-    widest = _widest([line for name in names for line in name], 11)
+    names = [layout.wrapped(name, int(room / 10)) for name in outcomes]
+    widest = layout.widest([line for name in names for line in name], 11)
     upright = widest + 3 > max(room, 30)
-    step = math.ceil((_line(11) if upright else widest + 3) / room)
-    figure, axes = subplots(height=3.2 + upright * _widest(outcomes, 11) / DPI)
+    step = math.ceil((layout.line_height(11) if upright else widest + 3) / room)
+    figure, axes = subplots(height=3.2 + upright * layout.widest(outcomes, 11) / DPI)
     places, width = np.arange(len(outcomes)), 0.84 / len(distributions)
     roles: list[str] = []
     for order, (label, (values, role)) in enumerate(distributions.items()):
@@ -174,7 +178,7 @@ def bars(
             )
         _check_finite(values, f"distributions[{label!r}]")
         shift = width * (order - (len(distributions) - 1) / 2)
-        axes.bar(places + shift, _numbers(values), width, color=COLOURS[role], label=label)
+        axes.bar(places + shift, layout.numbers(values), width, color=COLOURS[role], label=label)
     shown = list(outcomes) if upright else ["\n".join(name) for name in names]
     axes.set_xticks(places[::step], shown[::step], rotation=90 if upright else 0)
     axes.set(xlim=(-0.6, len(outcomes) - 0.4), ylabel=ylabel)
@@ -184,7 +188,7 @@ def bars(
     with course_style():
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=12)
-        columns = _in_a_row(distributions)
+        columns = layout.in_a_row(distributions)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, handlelength=1)
     return figure
 
@@ -201,8 +205,8 @@ def posteriors(
     """Draws the points of two classes over p(y=1|x), a panel for each classifier, two in a row.
 
     The field is pale orange where class 0 is likely, pale blue where class 1 is, with a black line
-    where both are equally likely. The size depends on nothing but the number of panels and on
-    whether there is a title.
+    where both are equally likely and grey ones where one of them has the probability 0.9. The size
+    depends on nothing but the number of panels and on whether there is a title.
 
     Args:
         points: coordinates, in the units of `limits`; those beyond are not shown.
@@ -239,7 +243,7 @@ def posteriors(
     right = left + across * (side + gap) - gap
     width = right + 8
     for text, room in ((title, width - 12), *((name, side + gap / 2) for name in panels)):
-        if _widest([text], 12) > room:
+        if layout.widest([text], 12) > room:
             raise ValueError(f"the title {text!r} is wider than its {room} pixels; shorten it")
     outlines = [(_ellipse(mean, covariance), _class(y)) for mean, covariance, y in ellipses]
 
@@ -247,13 +251,13 @@ def posteriors(
     block = side + 34
     height = head + down * block + 48
     line = torch.linspace(low, high, _CELLS + 1, dtype=points.dtype, device=points.device)
-    plane, grid = torch.cartesian_prod(line, line), _numbers(line)
+    plane, grid = torch.cartesian_prod(line, line), layout.numbers(line)
     half = (high - low) / _CELLS / 2  # a pixel of the field stands in the middle of its cell
     edges = low - half, high + half
     whole: Any = {"extent": edges * 2, "origin": "lower", "aspect": "auto", "vmin": 0, "vmax": 1}
     # Fixed margins, no formulae and a legend by hand: an automatic layout, the search of formulae
     # for their shape and an axes for the scale would double the drawing time under a slider.
-    figure, page = _page(width, height)
+    figure, page = layout.page(width, height)
     with course_style():
         page.text(6, 8, title, size=12, va="top")
         start, stop, y = right - 130, right - 6, head - 24
@@ -272,10 +276,13 @@ def posteriors(
             )
             field = _field(probability, plane, name).T
             axes.imshow(field, _FIELD, interpolation="bilinear", **whole)
-            if field.min() < 0.5 < field.max():
-                axes.contour(grid, grid, field, levels=[0.5], colors="black", linewidths=1.6)
+            for level, colour, width_of_line in _LEVELS:
+                if field.min() < level < field.max():
+                    axes.contour(
+                        grid, grid, field, [level], colors=colour, linewidths=width_of_line
+                    )
             for label, (colour, marker) in enumerate(_CLASSES):
-                x_1, x_2 = _numbers(points[labels == label]).T
+                x_1, x_2 = layout.numbers(points[labels == label]).T
                 style: Any = {"color": colour, "edgecolors": "white", "linewidths": 0.5}
                 axes.scatter(x_1, x_2, 28, marker=marker, label=f"y = {label}", **style)
             for (centre, shape), (colour, _) in outlines if number == 0 else ():
@@ -315,7 +322,7 @@ def transport(x: Float[Tensor, " n"], y: Float[Tensor, " n"], *, title: str = ""
         )
     _check_finite(x, "x")
     _check_finite(y, "y")
-    start, end = np.sort(_numbers(x)), np.sort(_numbers(y))
+    start, end = np.sort(layout.numbers(x)), np.sort(layout.numbers(y))
     n = len(start)
     distance = np.abs(end - start).mean()
     figure, (above, below) = subplots(2, 1, height=4.5, sharex=True, height_ratios=(2, 1))
@@ -346,133 +353,6 @@ def transport(x: Float[Tensor, " n"], y: Float[Tensor, " n"], *, title: str = ""
     return figure
 
 
-class _Node(NamedTuple):
-    """A box of a tree: its column, its lines (label, note), and what hangs on it."""
-
-    depth: int
-    label: list[str]
-    note: list[str]
-    children: list["_Node"]
-
-
-def tree(branches: Mapping[str, Any], *, title: str = "") -> Figure:
-    """Draws a classification as a tree, from left to right, in letters as large as fit the page.
-
-    Args:
-        branches: label -> further branches (a mapping of the same kind), or the note of a leaf, a
-            text that is written below its label and may be empty. Labels and notes are broken at
-            spaces where they are too long.
-        title: one line above.
-
-    Raises:
-        ValueError: a mapping without entries, a branch that is neither mapping nor text, or labels
-            that do not fit beside each other.
-    """
-    for size, characters in product((14, 13, 12, 11), (40, 24, 18, 13)):
-        roots = _nodes(branches, 0, characters)
-        columns: dict[int, int] = {}
-        _measure(roots, size, columns)
-        widths = [columns[depth] + 22 for depth in sorted(columns)]
-        gap = (_PAGE - 4 - sum(widths)) // max(1, len(widths) - 1)
-        if gap >= 22:
-            break
-    else:
-        raise ValueError(
-            f"branches: {len(widths)} levels need {sum(widths) + 22 * len(widths)} pixels beside "
-            f"each other and have {_PAGE}; shorten the labels or leave a level out"
-        )
-    lefts = [2 + sum(widths[:depth]) + min(gap, 60) * depth for depth in range(len(widths))]
-    top = 36 if title else 4
-    height = top + sum(_slot(node, size) for node in roots) - 6
-    figure, axes = _page(_PAGE, height)
-    with course_style():
-        for node in roots:
-            _draw(axes, node, top, size, lefts, widths)
-            top += _slot(node, size)
-        axes.text(4, 6, title, size=12, va="top")
-    return figure
-
-
-def _nodes(branches: Mapping[str, Any], depth: int, characters: int) -> list[_Node]:
-    if not branches:
-        raise ValueError('branches holds a mapping without entries; a leaf is label -> "note"')
-    nodes = []
-    for label, below in branches.items():
-        if not isinstance(below, str | Mapping):
-            raise ValueError(
-                f"branches: {label!r} leads to {below!r}, expected a mapping or the text of a leaf"
-            )
-        note = _wrapped(below, characters) if isinstance(below, str) else []
-        further = [] if isinstance(below, str) else _nodes(below, depth + 1, characters)
-        nodes.append(_Node(depth, _wrapped(label, characters), note, further))
-    return nodes
-
-
-def _measure(nodes: list[_Node], size: int, columns: dict[int, int]) -> None:
-    """Enters the width of the widest line of each column."""
-    for node in nodes:
-        widest = _widest([*node.label, *node.note], size)
-        columns[node.depth] = max(widest, columns.get(node.depth, 0))
-        _measure(node.children, size, columns)
-
-
-def _box(node: _Node, size: int) -> int:
-    return (_line(size) + 4) * len([*node.label, *node.note]) + 12
-
-
-def _slot(node: _Node, size: int) -> int:
-    """Pixels of height that a node and everything on it take, with the space below."""
-    return max(_box(node, size) + 10, sum(_slot(child, size) for child in node.children))
-
-
-def _draw(
-    axes: Axes, node: _Node, top: float | int, size: int, lefts: list[int], widths: list[int]
-) -> float | int:
-    """Draws a node and what hangs on it below `top`; returns the height of its middle."""
-    slot, left, width = _slot(node, size), lefts[node.depth], widths[node.depth]
-    middle, right = top + (slot - 10) / 2, left + width
-    below = top + (slot - sum(_slot(child, size) for child in node.children)) / 2
-    for child in node.children:
-        its_middle = _draw(axes, child, below, size, lefts, widths)
-        below += _slot(child, size)
-        bend = (right + lefts[child.depth]) / 2
-        path = [right, bend, bend, lefts[child.depth]], [middle, middle, its_middle, its_middle]
-        axes.plot(*path, color="#888888", linewidth=1.4, zorder=0)
-    height = _box(node, size)
-    box = FancyBboxPatch(
-        (left + 1, middle - height / 2),
-        width - 2,
-        height,
-        boxstyle="round,pad=0,rounding_size=6",
-        facecolor="#E9EFF4" if node.children else "white",
-        edgecolor="#888888" if node.children else COLOURS["data"],
-        linewidth=1.2,
-    )
-    axes.add_patch(box)
-    for number, text in enumerate([*node.label, *node.note]):
-        y = middle - height / 2 + 6 + (number + 0.5) * (_line(size) + 4)
-        colour = "#111111" if number < len(node.label) else "#555555"
-        axes.text(left + 11, y, text, size=size, va="center_baseline", color=colour)
-    return middle
-
-
-def _page(width: int, height: int) -> tuple[Figure, Axes]:
-    """A figure and an axes over all of it, whose units are pixels, from above."""
-    with course_style():
-        figure = CourseFigure(figsize=(width / DPI, height / DPI), dpi=DPI)
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
-        axes.set(xlim=(0, width), ylim=(height, 0))
-        axes.set_autoscale_on(False)
-    return figure, axes
-
-
-def _wrapped(text: str, characters: int) -> list[str]:
-    """Lines of so many characters; a word that is longer has a line of its own."""
-    characters = max(1, characters)
-    return textwrap.wrap(text, characters, break_long_words=False, break_on_hyphens=False)
-
-
 def _number(value: float | int, decimals: int, zero: bool) -> str:
     """Whole numbers as such (up to rounding), others with so many decimals, with or without 0."""
     whole = abs(value - round(value)) < 1e-6
@@ -495,12 +375,12 @@ def _field(probability: Callable[[Tensor], Tensor], plane: Tensor, name: str) ->
             f"panels[{name!r}] ranges from {values.min():.3g} to {values.max():.3g}, expected "
             "probabilities in [0, 1]; logits need .sigmoid(), log-probabilities .exp()"
         )
-    return _numbers(values).clip(max=1).reshape(_CELLS + 1, _CELLS + 1)
+    return layout.numbers(values).clip(max=1).reshape(_CELLS + 1, _CELLS + 1)
 
 
 def _ellipse(mean: Tensor, covariance: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """The centre (2, 1), and the ellipse at one standard deviation around 0 (2, points)."""
-    centre, matrix = _numbers(mean), _numbers(covariance)
+    centre, matrix = layout.numbers(mean), layout.numbers(covariance)
     if centre.shape != (2,) or matrix.shape != (2, 2):
         raise ValueError(
             f"ellipses: mean and covariance have the shapes {centre.shape} and {matrix.shape}, "

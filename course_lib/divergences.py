@@ -61,7 +61,7 @@ def _relative_entropy(p: Tensor, q: Tensor) -> Tensor:
 def entropy(p: Float[Tensor, "*batch outcomes"]) -> Float[Tensor, "*batch"]:
     """H(p) = -Σ p log p, in [0, log outcomes]."""
     (p,) = distributions(p=p)
-    return -(p * torch.where(p > 0, p, 1).log()).sum(-1)
+    return at_least_zero(-(p * torch.where(p > 0, p, 1).log()).sum(-1))
 
 
 def cross_entropy(
@@ -69,7 +69,7 @@ def cross_entropy(
 ) -> Float[Tensor, "*#batch"]:
     """H(p, q) = -Σ p log q = H(p) + KL(p ‖ q), in [0, +inf]."""
     p, q = distributions(p=p, q=q)
-    return -(p * torch.where((p > 0) | (q > 0), q, 1).log()).sum(-1)
+    return at_least_zero(-(p * torch.where((p > 0) | (q > 0), q, 1).log()).sum(-1))
 
 
 def kl(
@@ -197,14 +197,15 @@ def kl_from_counts(
     for name, counts in {"counts_p": counts_p, "counts_q": counts_q}.items():
         if isinstance(counts, Tensor) and not counts.is_floating_point():
             counts = counts.double()
-        counts = float_tensor(name, counts, "...", "outcomes") + smoothing
-        total = counts.sum(-1, keepdim=True)
+        counts = float_tensor(name, counts, "...", "outcomes")
+        total = (counts + smoothing).sum(-1, keepdim=True)
         if (counts < 0).any() or not (total > 0).all():
             raise ValueError(
                 f"{name} must be counts of 0 or more with a positive sum along the last axis, got "
-                f"sums from {total.min():.6g}; draw some samples or use smoothing"
+                f"counts from {counts.min():.6g}, sums from {total.min():.6g}; draw some samples "
+                "or use smoothing"
             )
-        frequencies[name] = counts / total
+        frequencies[name] = (counts + smoothing) / total
     p, q = distributions(**frequencies)
     return at_least_zero(_relative_entropy(p, q))
 

@@ -6,7 +6,6 @@ tab as ⇥. What stands under a slider has fixed margins: that halves the drawin
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
@@ -15,18 +14,16 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.collections import PolyCollection
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from matplotlib.textpath import TextPath
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 from torch import Tensor
 
+from course_lib import layout
 from course_lib.plotting import COLOURS, DPI, WIDTH, CourseFigure, course_style, subplots
 
 # An escaped dollar sign is one; two bare ones would make what is between them a formula.
 _SIGNS = str.maketrans({"\n": "↵", " ": "␣", "\t": "⇥", "$": r"\$"})
-_WEIGHT = LinearSegmentedColormap.from_list("weight", ["white", COLOURS["data"]])
 _CURVE_COLOURS = (
     *(COLOURS[role] for role in ("data", "model", "discriminator", "latent")),
     *("#E69F00", "#56B4E9", "#000000"),
@@ -34,7 +31,6 @@ _CURVE_COLOURS = (
 _DASHES = ("--", ":", "-.")
 _FEW = 15  # points that are drawn one by one
 _SIZES = (11, 10, 9, 8, 7)  # points of a token's name, the largest that fits
-_GRID: Any = {"color": "#E4E4E4", "linewidth": 0.6}
 
 
 def attention_map(
@@ -129,9 +125,9 @@ def token_bars(
     tokens = _shown(tokens)
     width, left, right = WIDTH * DPI, 84, 8  # pixels
     room = (width - left - right) / max(1, len(tokens))
-    size = next((size for size in _SIZES if _line(size) <= room), _SIZES[-1])
-    upright = _widest(tokens, size) > room
-    below = _widest(tokens, size) + 18 if upright else 30
+    size = next((size for size in _SIZES if layout.line_height(size) <= room), _SIZES[-1])
+    upright = layout.widest(tokens, size) > room
+    below = layout.widest(tokens, size) + 18 if upright else 30
     above, inner = 68 if title else 38, 240
     height = above + inner + below
     with course_style():
@@ -145,7 +141,7 @@ def token_bars(
         axes.bar(places, heights[1], 0.46, color=COLOURS["model"], label=labels[1])
         axes.set(xlim=(-0.6, len(tokens) - 0.4), ylim=(0, top), ylabel="probability", xticks=[])
         for place, token in enumerate(tokens):
-            drop = 7 if upright else 6 + _line(size) * 0.8
+            drop = 7 if upright else 6 + layout.line_height(size) * 0.8
             axes.text(
                 place,
                 -drop / inner,
@@ -204,7 +200,7 @@ def weighted_sum(
     if abs(parts.sum() - 1) > 1e-2:
         raise ValueError(f"weights sum to {parts.sum():.4g}, expected 1; they need a softmax")
 
-    places = {name: _numbers(given) for name, given in points.items()}
+    places = {name: layout.numbers(given) for name, given in points.items()}
     areas = 700 * parts
     radii = np.sqrt(areas / math.pi) + 1
     with course_style():
@@ -292,7 +288,7 @@ def curves(
         raise ValueError("lines is empty; expected label -> y or label -> (y, spread)")
     if (unknown := [label for label in dashed if label not in lines]) or len(dashed) > len(_DASHES):
         raise ValueError(f"dashed: {unknown or list(dashed)}; expected up to 3 of {list(lines)}")
-    places = _numbers(x) if isinstance(x, Tensor) else np.arange(float(len(x)))
+    places = layout.numbers(x) if isinstance(x, Tensor) else np.arange(float(len(x)))
     named = not isinstance(x, Tensor)
     if named and not all(isinstance(name, str) for name in x):
         raise ValueError("x holds neither names nor a tensor of numbers; pass torch.tensor(x)")
@@ -306,7 +302,7 @@ def curves(
     handles: list[Any] = []
     for order, (label, given) in enumerate(lines.items()):
         with_spread = isinstance(given, tuple)
-        y, spread = map(_numbers, given if isinstance(given, tuple) else (given, 0 * given))
+        y, spread = map(layout.numbers, given if isinstance(given, tuple) else (given, 0 * given))
         if y.shape != places.shape or spread.shape != places.shape:
             raise ValueError(f"lines[{label!r}] has {y.size} and {spread.size} values, x {len(x)}")
         keep = ~np.isnan(y)
@@ -346,7 +342,7 @@ def curves(
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=12)
         axes.legend(
-            handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=_in_a_row(lines)
+            handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=layout.in_a_row(lines)
         )
     return figure
 
@@ -378,24 +374,28 @@ def _heat_maps(
     rows, columns = _shown(rows), _shown(columns)
     gap, bar, outer = 12, 56, 24 if row_label else 0
     for size in (*_SIZES, 0):  # 0: the cells are too small for tokens
-        beside = _widest(rows, size) + 11 if size else 2
+        beside = layout.widest(rows, size) + 11 if size else 2
         free = round(WIDTH * DPI) - bar - outer - beside - across * gap
         cell = min(44, free // across // len(columns), 520 // len(rows))
-        if _line(size) <= cell:
+        if layout.line_height(size) <= cell:
             break
     if cell < 2:
         raise ValueError(f"no room for {across} maps of {len(columns)} columns side by side")
-    upright = _widest(columns, size) > cell
-    for_columns = (_widest(columns, size) + 12 if upright else _line(size) + 3) if size else 2
+    upright = layout.widest(columns, size) > cell
+    for_columns = (
+        (layout.widest(columns, size) + 12 if upright else layout.line_height(size) + 3)
+        if size
+        else 2
+    )
     width, height = cell * len(columns), cell * len(rows)
-    fitting = (points for points in (10, 9, 8) if _widest(maps, points) < width + gap)
+    fitting = (points for points in (10, 9, 8) if layout.widest(maps, points) < width + gap)
     title_size = 12 if len(maps) == 1 else next(fitting, 7)
-    for_title = _line(title_size) + 8 if any(maps) else 4
+    for_title = layout.line_height(title_size) + 8 if any(maps) else 4
     above = for_title + (22 if column_label else 0) + for_columns
     start, stop = outer + beside, outer + beside + across * (width + gap)
-    full_width = max(stop + bar, start + _widest([*maps, column_label], title_size) + 10)
+    full_width = max(stop + bar, start + layout.widest([*maps, column_label], title_size) + 10)
     full_height = math.ceil(len(maps) / across) * (above + height + gap)
-    full_height = max(full_height, _widest([row_label], 11) + 16)
+    full_height = max(full_height, layout.widest([row_label], 11) + 16)
     token: Any = {"size": size, "color": "#333333"}
     with course_style():
         figure = CourseFigure(figsize=(full_width / DPI, full_height / DPI), dpi=DPI)
@@ -407,15 +407,15 @@ def _heat_maps(
             right, lower = left + width, upper + height
             axes.imshow(
                 numbers,
-                _WEIGHT,
+                layout.WEIGHT_COLOURS,
                 aspect="auto",
                 interpolation="nearest",
                 vmin=0,
                 vmax=top,
                 extent=(left, right, lower, upper),
             )
-            axes.hlines(range(upper, lower + 1, cell), left, right, **_GRID)
-            axes.vlines(range(left, right + 1, cell), upper, lower, **_GRID)
+            axes.hlines(range(upper, lower + 1, cell), left, right, **layout.GRID)
+            axes.vlines(range(left, right + 1, cell), upper, lower, **layout.GRID)
             axes.text(left, upper - above + 4, title, size=title_size, va="top")
             axes.text(left, upper - for_columns - 6, column_label, size=11)
             for number, text in enumerate(rows if size and left == start else ()):
@@ -425,7 +425,7 @@ def _heat_maps(
                 x, y = left + (number + 0.5) * cell, upper - (4 if upright else 6)
                 turn = 90 if upright else 0
                 axes.text(x, y, text, ha="center", rotation=turn, **token)
-        half = _widest([row_label], 11) / 2 + 8
+        half = layout.widest([row_label], 11) / 2 + 8
         middle = min(max(above + height / 2, half), full_height - half)
         axes.text(12, middle, row_label, size=11, rotation=90, ha="center", va="center")
         _scale(axes, stop, above, min(height, 110), top, shown.values())
@@ -439,7 +439,7 @@ def _scale(
     """The colours of weights from 0 to top."""
     colours = np.linspace(1, 0, 64)[:, None]
     extent = (left, left + 10, upper + height, upper)
-    axes.imshow(colours, _WEIGHT, aspect="auto", extent=extent)
+    axes.imshow(colours, layout.WEIGHT_COLOURS, aspect="auto", extent=extent)
     more = "≥ " if any(weights.max() > top for weights in maps) else ""
     for share, text in ((0, "0"), (0.5, f"{top / 2:g}"), (1, f"{more}{top:g}")):
         y = upper + height * (1 - share)
@@ -470,35 +470,9 @@ def _shown(tokens: Iterable[str]) -> list[str]:
     return [token.translate(_SIGNS) for token in tokens]
 
 
-def _widest(texts: Iterable[str], points: int) -> int:
-    """Width of the widest text in pixels; `points` is the size of the letters."""
-    return math.ceil(max(map(_width, texts), default=0) * points * DPI / 72)
-
-
-@lru_cache(maxsize=4096)  # measuring would cost more than drawing
-def _width(text: str) -> float:
-    """Width of a text whose letters have the size 1."""
-    return TextPath((0, 0), text, size=100).get_extents().x1 / 100 if text else 0.0
-
-
-def _line(points: int) -> int:
-    """Pixels that a line of letters of this size needs."""
-    return math.ceil(1.1 * points * DPI / 72)
-
-
-def _in_a_row(labels: Iterable[str]) -> int:
-    """How many entries of a legend stand in a row: all, or else two."""
-    labels = list(labels)
-    return len(labels) if sum(_widest([text], 11) + 60 for text in labels) < 520 else 2
-
-
-def _numbers(values: Tensor) -> np.ndarray:
-    return values.detach().cpu().double().numpy()  # NumPy knows no bfloat16
-
-
 def _weights(values: Tensor, name: str) -> np.ndarray:
     """The values as an array, if they lie in [0, 1]."""
-    numbers = _numbers(values)
+    numbers = layout.numbers(values)
     if not ((numbers >= 0) & (numbers <= 1.001)).all():  # also where one is NaN
         raise ValueError(
             f"{name} ranges from {numbers.min():.3g} to {numbers.max():.3g}, expected [0, 1]; "

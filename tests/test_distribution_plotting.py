@@ -244,6 +244,7 @@ def test_names_of_many_outcomes_are_thinned_and_long_ones_broken_or_turned() -> 
     assert {label.get_rotation() for label in _ticks(axes)[1]} == {90}
     two = {"p": (torch.tensor([0.5, -0.5]), "data")}
     (axes,) = bars(["x", "a long name that takes more than half of the page"], two).axes
+    assert [list(line.get_ydata()) for line in axes.lines] == [[0, 0]], "the axis among the bars"
     label = _ticks(axes)[1][1]
     assert "\n" in label.get_text() and label.get_rotation() == 0
 
@@ -268,9 +269,11 @@ def test_the_field_and_its_line_are_the_right_way_round() -> None:
     figure.canvas.draw()
     _, panel, other = figure.axes
     picture, height = rasterise(figure), figure.bbox.height
-    (line,) = (c for c in panel.collections if type(c).__name__ == "QuadContourSet")
-    (path,) = line.get_paths()
-    assert path.vertices[:, 0] == pytest.approx(1, abs=0.02), "p = 1/2 where x_1 = 1"
+    lines = [c for c in panel.collections if type(c).__name__ == "QuadContourSet"]
+    for line, level in zip(lines, (0.1, 0.5, 0.9), strict=True):
+        (path,) = line.get_paths()
+        on_it = torch.from_numpy(path.vertices)
+        assert plane(on_it).tolist() == pytest.approx([level] * len(on_it), abs=0.02)
     for axes, place, bluer in (
         *((panel, (-3, -3), -1), (panel, (3, -3), 1)),
         *((other, (0, -3), -1), (other, (0, 3), 1)),
@@ -278,6 +281,9 @@ def test_the_field_and_its_line_are_the_right_way_round() -> None:
         x, y = axes.transData.transform(place)
         red, _, blue = picture.getpixel((int(x), int(height - y)))
         assert bluer * (blue - red) > 40
+    (field,) = panel.images
+    pixel = 8 / (field.get_array().shape[0] - 1)  # its middle is where it was evaluated
+    assert field.get_extent() == pytest.approx(2 * (-4 - pixel / 2, 4 + pixel / 2))
     x, y = panel.transData.transform((1, -3))
     assert max(picture.getpixel((round(x), int(height - y)))) < 100, "the line, black"
 
@@ -304,11 +310,21 @@ def test_a_classifier_that_is_certain_or_constant_has_no_line_and_warns_of_nothi
     """Also without points, as at the first position of a slider."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for value in (0.0, 0.5, 1.0):
+        for value in (0.0, 0.5, 1.0, 1.0005):
             constant = {"a": lambda x, value=value: torch.full((len(x),), value)}
             figure = posteriors(torch.zeros(0, 2), torch.zeros(0).long(), constant, (0, 1))
             rasterise(figure)
+            assert (figure.axes[1].images[0].get_array() == min(value, 1)).all()
             assert len(figure.axes[1].collections) == 2
+
+
+def test_the_ellipse_of_a_singular_covariance_is_a_line() -> None:
+    for seed in range(5):
+        v = drawn(2, seed=seed)
+        flat = (torch.zeros(2), v[:, None] * v, 0)
+        x, y = classified(ellipses=[flat]).axes[1].lines[1].get_data()
+        assert np.hypot(x, y).max() == pytest.approx(2 * v.norm().item(), rel=1e-2)
+        assert abs(x * v[1].item() - y * v[0].item()).max() < 1e-3
 
 
 def test_posteriors_keep_no_gradient_and_take_every_precision() -> None:
@@ -427,6 +443,8 @@ def test_letters_of_a_tree_are_larger_where_there_is_room() -> None:
     assert {
         text.get_size() for text in tree({"a": {"b": ""}}).axes[0].texts if text.get_text()
     } == {14}
+    first, second = tree({"a": {"b": ""}}).axes[0].patches
+    assert 0 < abs(first.get_bbox().x0 - second.get_bbox().x0) < 150, "near its branch"
     crowded = {"explicit": {"probabilistic": {"factorisation": {"transformer": ""}}}}
     sizes = {text.get_size() for text in tree(crowded).axes[0].texts if text.get_text()}
     assert sizes and max(sizes) < 14 and min(sizes) >= 11

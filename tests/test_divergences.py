@@ -96,7 +96,9 @@ def test_zero_mass_is_worth_nothing_and_a_missing_outcome_everything() -> None:
     apart = torch.tensor([0.0, 0.0, 1.0, 0.0])
     assert jensen_shannon(p, apart).item() == pytest.approx(LOG_2)
     assert total_variation(p, apart).item() == 1 and kl(p, apart).item() == math.inf
-    assert entropy(apart).item() == 0 and entropy(torch.ones(1)).item() == 0
+    for value in (entropy(apart), entropy(torch.ones(1)), cross_entropy(apart, apart)):
+        assert str(value.item()) == "0.0", "and not -0.0"
+    assert entropy(torch.tensor([1 + 5e-6])).item() == 0, "never negative"
 
 
 @examples
@@ -190,6 +192,7 @@ def test_the_gradient_survives_the_clamping_of_rounding_errors() -> None:
 
 BAD = {
     "integers": (torch.tensor([0, 1]), r"must be a floating-point tensor, got torch.int64; use "),
+    "8 bits": (torch.tensor([0.5, 0.5]).to(torch.float8_e5m2), "must be a floating-point tensor"),
     "list": ([0.5, 0.5], "must be a floating-point tensor, got list"),
     "number": (torch.tensor(1.0), r"must have the shape \(..., outcomes\) .* got \(\)"),
     "none": (torch.zeros(0), "must sum to one"),
@@ -212,6 +215,21 @@ def test_what_is_no_distribution_is_refused_by_name(function, bad: str) -> None:
         inspect.unwrap(function)(good, values)
     with pytest.raises(ValueError, match=f"^p {message}"):
         inspect.unwrap(entropy)(values)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float64, 1e-9), (torch.float32, 1e-5), (torch.float16, 1e-3), (torch.bfloat16, 1e-2)],
+)
+def test_a_sum_may_miss_one_by_as_much_as_is_said(dtype: torch.dtype, tolerance: float) -> None:
+    for part, good in ((0.6, True), (2.5, False)):
+        for sign in (-1, 1):
+            p = torch.tensor([0.5, 0.5 + sign * part * tolerance], dtype=torch.float64).to(dtype)
+            if good:
+                assert kl(p, p).item() == 0
+            else:
+                with pytest.raises(ValueError, match="p must sum to one"):
+                    kl(p, p)
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
@@ -292,6 +310,16 @@ def test_weights_that_are_zero_or_equal_change_nothing() -> None:
     repeated = wasserstein_1d(x[:2].repeat_interleave(torch.tensor([2, 3])), y)
     weighted = wasserstein_1d(x[:2], y, weights_x=counted)
     assert weighted.item() == pytest.approx(repeated.item(), rel=1e-9)
+
+
+def test_samples_of_two_types_are_compared_in_the_wider() -> None:
+    x = normal(3).float()
+    y = x.double().repeat(2)  # 1/3 and 2/6 are the same level in one type only
+    for pair in ((x, y), (y, x)):
+        value = wasserstein_1d(*pair)
+        assert value.item() == 0 and value.dtype == torch.float64
+    weights = torch.full((3,), 1 / 3, dtype=torch.float64)
+    assert wasserstein_1d(x, x, 1, weights, weights.float()).item() < 1e-6
 
 
 def test_large_orders_and_numbers_do_not_overflow() -> None:
@@ -401,7 +429,8 @@ def test_the_plug_in_is_too_large_by_a_chi_square() -> None:
     ("counts", "smoothing", "message"),
     [
         (torch.tensor([1, -1]), 0, "^counts_p must be counts of 0 or more"),
-        (torch.zeros(2), 0, "^counts_p must be .* got sums from 0; draw some samples"),
+        (torch.tensor([3.0, -0.5]), 1, "^counts_p must be counts of 0 .* got counts from -0.5"),
+        (torch.zeros(2), 0, "^counts_p must be .* got counts from 0, sums from 0; draw"),
         (torch.tensor([1.0, math.nan]), 0, "^counts_p holds NaN"),
         (torch.ones(3), 0, r"same outcomes .* got counts_p: \(3,\), counts_q: \(2,\)"),
         (torch.ones(2), -1, "^smoothing must be a finite number .* 0 or more; got -1"),
@@ -429,8 +458,9 @@ def test_nearest_neighbours_equal_a_double_loop(monkeypatch, neighbours: int, d:
         neighbours,
     )
     assert kl_nearest_neighbours(*arguments).item() == pytest.approx(expected, abs=1e-12)
-    monkeypatch.setattr(divergences, "_CELLS", 70)  # three rows at a time
-    assert kl_nearest_neighbours(*arguments).item() == pytest.approx(expected, abs=1e-12)
+    for cells in (70, 5):  # three rows at a time, and no room for one
+        monkeypatch.setattr(divergences, "_CELLS", cells)
+        assert kl_nearest_neighbours(*arguments).item() == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("d", [1, 2])

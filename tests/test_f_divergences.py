@@ -236,6 +236,8 @@ def test_gradients_at_zero_probabilities_are_those_of_mathematics_or_finite(name
     slopes = -chosen.conjugate(slopes)
     finite = slopes.isfinite()
     torch.testing.assert_close(by_q[:3][finite], slopes[finite])
+    if math.isinf(chosen.at_zero):
+        assert by_q[3] == 0, "where neither distribution has mass"
     if value.isfinite():
         assert by_p.isfinite().all() and by_q.isfinite().all()
 

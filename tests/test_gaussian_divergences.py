@@ -83,6 +83,29 @@ def test_wasserstein_of_singular_gaussians() -> None:
     torch.testing.assert_close(gradient[1], -torch.eye(2).double() / math.sqrt(8))
 
 
+def test_wasserstein_of_gaussians_on_lines() -> None:
+    """Of N(0, v vᵀ) and N(0, w wᵀ) it is √(|v|² + |w|² - 2 |v · w|)."""
+    v, w, zero = normal(200, 4), normal(200, 4, seed=1), torch.zeros(4).double()
+    first, second = (u[:, :, None] * u[:, None] for u in (v, w))
+    assert torch.linalg.eigvalsh(first).min() < 0, "rounding makes eigenvalues negative"
+    squares = v.square().sum(1) + w.square().sum(1) - 2 * (v * w).sum(1).abs()
+    torch.testing.assert_close(wasserstein_gaussians(zero, first, zero, second), squares.sqrt())
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
+def test_a_covariance_is_symmetric_up_to_rounding(dtype: torch.dtype, tolerance: float) -> None:
+    mean = torch.zeros(2, dtype=dtype)
+    for part, good in ((0.5, True), (2, False)):
+        off = torch.tensor([[0.0, part * tolerance], [0.0, 0.0]], dtype=dtype)
+        for scale in (1e-3, 1e3):
+            arguments = mean, scale * (torch.eye(2, dtype=dtype) + off), mean, torch.eye(2).to(mean)
+            if good:
+                assert kl_gaussians(*arguments).isfinite()
+            else:
+                with pytest.raises(ValueError, match="covariance_p must be symmetric"):
+                    kl_gaussians(*arguments)
+
+
 def test_wasserstein_of_gaussians_is_that_of_their_quantiles_on_a_line() -> None:
     levels = (np.arange(20_000) + 0.5) / 20_000
     x, y = (torch.from_numpy(stats.norm(m, s).ppf(levels)) for m, s in ((0.3, 1.0), (-0.5, 2.0)))
@@ -124,6 +147,7 @@ def test_what_is_no_gaussian_is_refused_by_name(function) -> None:
         (mean, torch.eye(3), mean, good),
         (mean, torch.ones(2, 3), mean, good),
         (mean[:1], good, mean[:1], good),
+        (mean[:0], good[:0, :0], mean[:0], good[:0, :0]),
     ]:
         with pytest.raises(ValueError, match=r"with the same d, got mean_p: .*; for plain numbers"):
             inspect.unwrap(function)(*arguments)

@@ -379,6 +379,10 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         ("the prior smoothed", ("size[k] = len(own)", "size[k] = len(own) + smoothing")),
         (
+            "zeros without examples",
+            ("    return (size", "    theta[size == 0] = 0\n    return (size"),
+        ),
+        (
             "equal priors",
             ("(size / size.sum()).log()", "torch.full((classes,), 1 / classes).log()"),
         ),
@@ -500,58 +504,96 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         ("a number for each example", ("-each.sum()", "-each")),
     ),
-    "newton_step": _faults(
-        _NEWTON,
-        ("the wrong way", ("w - step[:d], b - step[d]", "w + step[:d], b + step[d]")),
-        ("y - p", ("(p - y) @ x", "(y - p) @ x"), ("(p - y).sum()", "(y - p).sum()")),
-        (
-            "the bias penalised",
-            ("(p - y).sum()", "(p - y).sum() + penalty * b"),
-            ("= s.sum()", "= s.sum() + penalty"),
+    "newton_step": [
+        *_faults(
+            _NEWTON,
+            ("the wrong way", ("w - step[:d], b - step[d]", "w + step[:d], b + step[d]")),
+            ("y - p", ("(p - y) @ x", "(y - p) @ x"), ("(p - y).sum()", "(y - p).sum()")),
+            (
+                "the bias penalised",
+                ("(p - y).sum()", "(p - y).sum() + penalty * b"),
+                ("= s.sum()", "= s.sum() + penalty"),
+            ),
+            ("the bias penalised in the Hessian", ("= s.sum()", "= s.sum() + penalty")),
+            ("no penalty in the gradient", (" + penalty * w", "")),
+            ("no penalty in the Hessian", (" + penalty * torch.eye(d)", "")),
+            ("no penalty", (" + penalty * w", ""), (" + penalty * torch.eye(d)", "")),
+            (
+                "half the penalty",
+                ("+ penalty * w", "+ penalty / 2 * w"),
+                ("+ penalty * torch.eye(d)", "+ penalty / 2 * torch.eye(d)"),
+            ),
+            (
+                "twice the penalty",
+                ("+ penalty * w", "+ 2 * penalty * w"),
+                ("+ penalty * torch.eye(d)", "+ 2 * penalty * torch.eye(d)"),
+            ),
+            ("the penalty in all entries", ("penalty * torch.eye(d)", "penalty")),
+            ("the Hessian without p (1 - p)", ("s = p * (1 - p)", "s = torch.ones_like(p)")),
+            ("p in place of p (1 - p)", ("s = p * (1 - p)", "s = p")),
+            (
+                "no entries in common",
+                ("H[:d, d] = s @ x", "H[:d, d] = 0"),
+                ("H[d, :d] = s @ x", "H[d, :d] = 0"),
+            ),
+            (
+                "means, and the penalty as it is",
+                ("(p - y) @ x", "(p - y) @ x / n"),
+                ("(p - y).sum()", "(p - y).mean()"),
+                ("s = p * (1 - p)", "s = p * (1 - p) / n"),
+            ),
+            (
+                "the mean gradient",
+                ("(p - y) @ x", "(p - y) @ x / n"),
+                ("(p - y).sum()", "(p - y).mean()"),
+            ),
+            ("gradient descent", ("torch.linalg.inv(H) @ g", "g")),
+            ("the bias stays", ("b - step[d]", "b")),
+            ("the bias forgotten in the logits", ("x @ w + b)", "x @ w)")),
+            (
+                "exponentials that overflow",
+                ("torch.sigmoid(x @ w + b)", "torch.exp(x @ w + b) / (1 + torch.exp(x @ w + b))"),
+            ),
+            (
+                "the weights overwritten",
+                ("w - step[:d], b - step[d]", "w.sub_(step[:d]), b - step[d]"),
+            ),
+            ("the bias of shape (1,)", ("b - step[d]", "b - step[d:]")),
+            ("no step", ("w - step[:d], b - step[d]", "w, b")),
+            ("one p (1 - p) for all", ("s = p * (1 - p)", "s = (p * (1 - p)).mean().expand(n)")),
         ),
-        ("the bias penalised in the Hessian", ("= s.sum()", "= s.sum() + penalty")),
-        ("no penalty in the gradient", (" + penalty * w", "")),
-        ("no penalty in the Hessian", (" + penalty * torch.eye(d)", "")),
-        ("no penalty", (" + penalty * w", ""), (" + penalty * torch.eye(d)", "")),
         (
-            "half the penalty",
-            ("+ penalty * w", "+ penalty / 2 * w"),
-            ("+ penalty * torch.eye(d)", "+ penalty / 2 * torch.eye(d)"),
+            "the column of ones before the features, and the bias last",
+            with_body(
+                "newton_step(x, y, w, b, penalty)",
+                """
+                X = torch.cat([torch.ones(len(x), 1, dtype=x.dtype), x], 1)
+                p = torch.sigmoid(x @ w + b)
+                ridge = penalty * torch.eye(X.shape[1], dtype=x.dtype)
+                ridge[0, 0] = 0
+                old = torch.cat([b[None], w])
+                H = X.T @ torch.diag(p * (1 - p)) @ X + ridge
+                new = old - torch.linalg.solve(H, X.T @ (p - y) + ridge @ old)
+                return new[:-1], new[-1]
+                """,
+            ),
         ),
         (
-            "twice the penalty",
-            ("+ penalty * w", "+ 2 * penalty * w"),
-            ("+ penalty * torch.eye(d)", "+ 2 * penalty * torch.eye(d)"),
+            "the column of ones before the features, and w and b in the other order",
+            with_body(
+                "newton_step(x, y, w, b, penalty)",
+                """
+                X = torch.cat([torch.ones(len(x), 1, dtype=x.dtype), x], 1)
+                old = torch.cat([w, b[None]])
+                p = torch.sigmoid(x @ w + b)
+                ridge = penalty * torch.diag(torch.cat([torch.ones_like(w), torch.zeros(1)]))
+                H = X.T @ torch.diag(p * (1 - p)) @ X + ridge
+                new = old - torch.linalg.solve(H, X.T @ (p - y) + ridge @ old)
+                return new[:-1], new[-1]
+                """,
+            ),
         ),
-        ("the penalty in all entries", ("penalty * torch.eye(d)", "penalty")),
-        ("the Hessian without p (1 - p)", ("s = p * (1 - p)", "s = torch.ones_like(p)")),
-        ("p in place of p (1 - p)", ("s = p * (1 - p)", "s = p")),
-        (
-            "no entries in common",
-            ("H[:d, d] = s @ x", "H[:d, d] = 0"),
-            ("H[d, :d] = s @ x", "H[d, :d] = 0"),
-        ),
-        (
-            "means, and the penalty as it is",
-            ("(p - y) @ x", "(p - y) @ x / n"),
-            ("(p - y).sum()", "(p - y).mean()"),
-            ("s = p * (1 - p)", "s = p * (1 - p) / n"),
-        ),
-        (
-            "the mean gradient",
-            ("(p - y) @ x", "(p - y) @ x / n"),
-            ("(p - y).sum()", "(p - y).mean()"),
-        ),
-        ("gradient descent", ("torch.linalg.inv(H) @ g", "g")),
-        ("the bias stays", ("b - step[d]", "b")),
-        ("the bias forgotten in the logits", ("x @ w + b)", "x @ w)")),
-        (
-            "exponentials that overflow",
-            ("torch.sigmoid(x @ w + b)", "torch.exp(x @ w + b) / (1 + torch.exp(x @ w + b))"),
-        ),
-        ("the weights overwritten", ("w - step[:d], b - step[d]", "w.sub_(step[:d]), b - step[d]")),
-        ("the bias of shape (1,)", ("b - step[d]", "b - step[d:]")),
-    ),
+    ],
     "fit_classes": _faults(
         _FIT_CLASSES,
         ("the mean of all classes", ("x - mean[y]", "x - x.mean(0)")),
@@ -981,6 +1023,19 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
                 """,
             ),
         ),
+        (
+            "by Bayes' rule",
+            with_body(
+                "cheapest_decisions(counts, cost)",
+                """
+                prior = counts.sum(0) / counts.sum()
+                joint = prior * (counts / counts.sum(0))
+                posterior = joint / joint.sum(1, keepdim=True)
+                posterior = torch.where(posterior.isnan(), prior, posterior)
+                return (posterior @ cost).argmin(dim=1)
+                """,
+            ),
+        ),
     ],
     "quadratic_logit": [
         ("term by term", _QUADRATIC),
@@ -1073,6 +1128,22 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
                 target = X.T @ (s * X) @ old + X.T @ (y - p)
                 new = torch.linalg.solve(X.T @ (s * X) + ridge, target)
                 return new[:-1], new[-1]
+                """,
+            ),
+        ),
+        (
+            "the column of ones before the features",
+            with_body(
+                "newton_step(x, y, w, b, penalty)",
+                """
+                X = torch.cat([torch.ones(len(x), 1, dtype=x.dtype), x], 1)
+                p = torch.sigmoid(x @ w + b)
+                ridge = penalty * torch.eye(X.shape[1], dtype=x.dtype)
+                ridge[0, 0] = 0
+                old = torch.cat([b[None], w])
+                H = X.T @ torch.diag(p * (1 - p)) @ X + ridge
+                new = old - torch.linalg.solve(H, X.T @ (p - y) + ridge @ old)
+                return new[1:], new[0]
                 """,
             ),
         ),
@@ -1279,6 +1350,7 @@ HINTS: dict[str, dict[str, str]] = {
         "divided by the pixels that are on": "not its images",
         "the prior smoothed": "Only pixels are smoothed",
         "the prior without a logarithm": "with the logarithm -inf",
+        "zeros without examples": "as many on as off",
     },
     "pixel_log_posterior": {
         "pixels that are off ignored": "a pixel that is off speaks too",
@@ -1305,6 +1377,13 @@ HINTS: dict[str, dict[str, str]] = {
         "no penalty in the Hessian": "missing in the Hessian",
         "twice the penalty": "you use 4",
         "no entries in common": "w and b have in common",
+        "no step": "has not been taken",
+        "the column of ones before the features, and the bias last": "stands after the features",
+        "the column of ones before the features, and w and b in the other order": (
+            "stands after the features"
+        ),
+        "the bias forgotten in the logits": "Is the bias in the logits",
+        "one p (1 - p) for all": "has each example its own",
         "exponentials that overflow": "is infinite",
     },
     "fit_classes": {

@@ -80,13 +80,21 @@ def _moments(*changes: tuple[str, str]) -> str:
 _NEWTON = """
 def match_moments(p, t):
     theta = torch.zeros(t.shape[1], dtype=t.dtype)
-    for _ in range(300):
+    for _ in range(100):
         q = torch.softmax(t @ theta, 0)
         mean = q @ t
         gradient = mean - p @ t
         hessian = t.T @ torch.diag(q) @ t - torch.outer(mean, mean)
         step = torch.linalg.solve(hessian, gradient)
-        theta -= step / (1 + step.norm() / 4) if step.norm() > 0.1 else step
+        value = torch.logsumexp(t @ theta, 0) - theta @ (p @ t)
+        for _ in range(30):
+            longer = theta - step
+            if torch.logsumexp(t @ longer, 0) - longer @ (p @ t) <= value + 1e-12:
+                break
+            step = step / 2
+        theta -= step
+        if gradient.abs().max() < 1e-9:
+            break
     return theta
 """.strip()
 
@@ -118,12 +126,13 @@ def _laplace_body(body: str) -> str:
 
 
 _FORWARD = """
-def forward_factors(p):
-    a = p.sum(dim=1)
-    b = p.sum(dim=0)
-    entropy = torch.special.entr(a).sum() + torch.special.entr(b).sum()
-    divergence = entropy - torch.special.entr(p).sum()
-    return a, b, divergence
+def forward_parts(p, a, b):
+    margin_a, margin_b = p.sum(dim=1), p.sum(dim=0)
+    entropy = torch.special.entr
+    first = -torch.xlogy(margin_a, a).sum() - entropy(margin_a).sum()
+    second = -torch.xlogy(margin_b, b).sum() - entropy(margin_b).sum()
+    rest = entropy(margin_a).sum() + entropy(margin_b).sum() - entropy(p).sum()
+    return first, second, rest
 """.strip()
 
 
@@ -410,6 +419,21 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             """),
         ),
         (
+            "every NaN replaced, and with it the infinity",
+            _kl_body("""
+                total = (p * (p / q).log()).nan_to_num().sum(-1)
+                return total / math.log(2) if in_bits else total
+            """),
+        ),
+        (
+            "a boolean mask",
+            _kl_body("""
+                kept = p > 0
+                total = (p[kept] * (p[kept] / q[kept]).log()).sum(-1)
+                return total / math.log(2) if in_bits else total
+            """),
+        ),
+        (
             "outcomes with q = 0 left out",
             _kl(("q.masked_fill(p == 0, 1.0)", "q.masked_fill(q == 0, 1.0)")),
         ),
@@ -512,19 +536,17 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             ),
         ),
         ("the sign of the result", _newton(("return theta", "return -theta"))),
-        ("one step", _newton(("range(300)", "range(1)"))),
+        ("one step", _newton(("range(100)", "range(1)"))),
         (
             "gradient descent, too short",
             _newton(
-                (
-                    "theta -= step / (1 + step.norm() / 4) if step.norm() > 0.1 else step",
-                    "theta -= 0.1 * gradient",
-                )
+                ("step = torch.linalg.solve(hessian, gradient)", "step = 0.1 * gradient"),
+                ("range(100)", "range(300)"),
             ),
         ),
         (
             "the second moments for the covariance, and too short",
-            _newton((" - torch.outer(mean, mean)", ""), ("range(300)", "range(20)")),
+            _newton((" - torch.outer(mean, mean)", ""), ("range(100)", "range(20)")),
         ),
         ("all outcomes alike", _newton(("gradient = mean - p @ t", "gradient = mean - t.mean(0)"))),
         (
@@ -557,6 +579,50 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ),
         ("θ and the constant", _newton(("return theta", "return torch.cat([theta, theta[:1]])"))),
         ("nearly there", _newton(("return theta", "return theta + 1e-4"))),
+        (
+            "whole steps",
+            with_body(
+                "match_moments(p, t)",
+                """
+                theta = torch.zeros(t.shape[1], dtype=torch.float64)
+                for _ in range(50):
+                    q = torch.exp(t @ theta)
+                    q = q / q.sum()
+                    covariance = torch.cov(t.T, correction=0, aweights=q).reshape(len(theta), -1)
+                    theta = theta + torch.linalg.solve(covariance, t.T @ (p - q))
+                return theta
+                """,
+            ),
+        ),
+        (
+            "steps of at most 1",
+            with_body(
+                "match_moments(p, t)",
+                """
+                theta = torch.zeros(t.shape[1], dtype=t.dtype)
+                for _ in range(200):
+                    q = torch.softmax(t @ theta, 0)
+                    centred = t - q @ t
+                    step = torch.linalg.solve((centred.T * q) @ centred, (p - q) @ t)
+                    theta = theta + step / max(1.0, float(step.norm()))
+                return theta
+                """,
+            ),
+        ),
+        (
+            "whole steps, with a pseudoinverse",
+            with_body(
+                "match_moments(p, t)",
+                """
+                theta = torch.zeros(t.shape[1], dtype=t.dtype)
+                for _ in range(50):
+                    q = torch.softmax(t @ theta, 0)
+                    centred = t - q @ t
+                    theta = theta + torch.linalg.pinv((centred.T * q) @ centred) @ ((p - q) @ t)
+                return theta
+                """,
+            ),
+        ),
     ],
     "best_laplace": [
         ("the mean", _laplace(("    scale =", "    location = float(x @ p)\n    scale ="))),
@@ -623,61 +689,119 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             ),
         ),
     ],
-    "forward_factors": [
+    "forward_parts": [
+        ("the sign", _forward(("return first, second, rest", "return -first, -second, -rest"))),
         (
             "rows and columns exchanged",
-            _forward(("p.sum(dim=1)", "p.sum(dim=0)"), ("b = p.sum(dim=0)", "b = p.sum(dim=1)")),
+            _forward(("p.sum(dim=1), p.sum(dim=0)", "p.sum(dim=0), p.sum(dim=1)")),
         ),
         (
-            "means, not sums",
-            _forward(("p.sum(dim=1)", "p.mean(dim=1)"), ("p.sum(dim=0)", "p.mean(dim=0)")),
-        ),
-        ("the sign", _forward(("return a, b, divergence", "return a, b, -divergence"))),
-        (
-            "not a number at a zero",
+            "cross-entropies",
             _forward(
+                (" - entropy(margin_a).sum()\n", "\n"),
+                (" - entropy(margin_b).sum()\n", "\n"),
+                ("entropy(margin_a).sum() + entropy(margin_b).sum() - ", "-"),
+            ),
+        ),
+        (
+            "the second a cross-entropy",
+            _forward(
+                (" - entropy(margin_b).sum()\n", "\n"),
                 (
-                    "return a, b, divergence",
-                    "return a, b, (p * (p / torch.outer(a, b)).log()).sum()",
-                )
+                    "entropy(margin_a).sum() + entropy(margin_b).sum() - ",
+                    "entropy(margin_a).sum()-",
+                ),
             ),
         ),
         (
             "the other direction",
             _forward(
                 (
-                    "return a, b, divergence",
-                    "q = torch.outer(a, b)\n"
-                    "    return a, b, (torch.xlogy(q, q) - torch.xlogy(q, p)).sum()",
+                    "-torch.xlogy(margin_a, a).sum() - entropy(margin_a).sum()",
+                    "-torch.xlogy(a, margin_a).sum() - entropy(a).sum()",
+                ),
+                (
+                    "-torch.xlogy(margin_b, b).sum() - entropy(margin_b).sum()",
+                    "-torch.xlogy(b, margin_b).sum() - entropy(b).sum()",
+                ),
+            ),
+        ),
+        ("a and b exchanged", _forward(("return first, second", "return second, first"))),
+        (
+            "the whole divergence for the third",
+            _forward(("return first, second, rest", "return first, second, first + second + rest")),
+        ),
+        (
+            "the entropy of the table",
+            _forward(
+                (
+                    "entropy(margin_a).sum() + entropy(margin_b).sum() - entropy(p).sum()",
+                    "entropy(p).sum()",
                 )
             ),
         ),
         (
-            "the entropy of the table",
-            _forward(("return a, b, divergence", "return a, b, torch.special.entr(p).sum()")),
-        ),
-        (
-            "the entropies of the margins",
-            _forward(("entropy - torch.special.entr(p).sum()", "entropy")),
-        ),
-        ("without the columns' entropy", _forward((" + torch.special.entr(b).sum()", ""))),
-        ("in bits", _forward(("return a, b, divergence", "return a, b, divergence / math.log(2)"))),
-        (
-            "a small number added",
+            "the other direction in the third",
             _forward(
                 (
-                    "return a, b, divergence",
-                    "return a, b, (p * ((p + 1e-3) / (torch.outer(a, b) + 1e-3)).log()).sum()",
+                    "return first, second, rest",
+                    "q = torch.outer(margin_a, margin_b)\n"
+                    "    rest = (torch.xlogy(q, q) - torch.xlogy(q, p)).sum()\n"
+                    "    return first, second, rest",
+                )
+            ),
+        ),
+        (
+            "not a number at a zero",
+            _forward(
+                (
+                    "return first, second, rest",
+                    "rest = (p * (p / torch.outer(margin_a, margin_b)).log()).sum()\n"
+                    "    return first, second, rest",
+                )
+            ),
+        ),
+        (
+            "not a number for a row of zeros",
+            _forward(
+                (
+                    "-torch.xlogy(margin_a, a).sum() - entropy(margin_a).sum()",
+                    "(margin_a * (margin_a / a).log()).sum()",
+                )
+            ),
+        ),
+        (
+            "a small number added",
+            _forward(("p.sum(dim=1), p.sum(dim=0)", "p.sum(dim=1) + 1e-3, p.sum(dim=0) + 1e-3")),
+        ),
+        (
+            "in bits",
+            _forward(
+                (
+                    "return first, second, rest",
+                    "return tuple(part / math.log(2) for part in (first, second, rest))",
                 )
             ),
         ),
         (
             "averaged over the entries",
-            _forward(("return a, b, divergence", "return a, b, divergence / p.numel()")),
+            _forward(("return first, second, rest", "return first, second, rest / p.numel()")),
         ),
         (
-            "the largest of each row",
-            _forward(("p.sum(dim=1)", "p.amax(dim=1) / p.amax(dim=1).sum()")),
+            "something of p moved",
+            _forward(("return first, second, rest", "return first - 0.1, second + 0.1, rest")),
+        ),
+        (
+            "uniform margins for the best product",
+            _forward(
+                (
+                    "return first, second, rest",
+                    "n = math.log(p.numel())\n"
+                    "    first = first + entropy(margin_a).sum() - math.log(len(a))\n"
+                    "    second = second + entropy(margin_b).sum() - math.log(len(b))\n"
+                    "    return first, second, n - entropy(p).sum()",
+                )
+            ),
         ),
     ],
     "mean_field_sweep": [
@@ -1059,6 +1183,19 @@ WRONG: dict[str, list[tuple[str, str]]] = {
             ),
         ),
         (
+            "cuts of the weights before sorting",
+            _merged(
+                (
+                    "torch.cat([F, G])",
+                    "torch.cat([weights_x.cumsum(0), weights_y.cumsum(0)])",
+                )
+            ),
+        ),
+        (
+            "cuts of one sample's weights before sorting",
+            _merged(("torch.cat([F, G])", "torch.cat([weights_x.cumsum(0), G])")),
+        ),
+        (
             "weights ignored",
             _merged(
                 ("weights_x[i].cumsum(0)", "torch.full_like(x, 1 / len(x)).cumsum(0)"),
@@ -1357,22 +1494,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
     ],
     "match_moments": [
         ("L-BFGS", _MOMENTS),
-        ("Newton, with shorter steps far away", _NEWTON),
-        (
-            "Newton with whole steps",
-            with_body(
-                "match_moments(p, t)",
-                """
-                theta = torch.zeros(t.shape[1], dtype=torch.float64)
-                for _ in range(50):
-                    q = torch.exp(t @ theta)
-                    q = q / q.sum()
-                    covariance = torch.cov(t.T, correction=0, aweights=q).reshape(len(theta), -1)
-                    theta = theta + torch.linalg.solve(covariance, t.T @ (p - q))
-                return theta
-                """,
-            ),
-        ),
+        ("Newton, with steps that are halved", _NEWTON),
         (
             "Newton, halving steps that do not help",
             with_body(
@@ -1415,20 +1537,36 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
             """),
         ),
     ],
-    "forward_factors": [
-        ("three entropies", _FORWARD),
+    "forward_parts": [
+        ("cross-entropies less entropies", _FORWARD),
         (
             "entry by entry",
             with_body(
-                "forward_factors(p)",
+                "forward_parts(p, a, b)",
                 """
-                a, b = p.sum(1), p.sum(0)
-                total = 0.0
+                r, c = p.sum(1), p.sum(0)
+                total = [torch.zeros((), dtype=p.dtype) for _ in range(3)]
                 for i in range(len(a)):
                     for j in range(len(b)):
                         if p[i, j] > 0:
-                            total += p[i, j] * torch.log(p[i, j] / (a[i] * b[j]))
-                return a, b, torch.as_tensor(total)
+                            total[0] += p[i, j] * torch.log(r[i] / a[i])
+                            total[1] += p[i, j] * torch.log(c[j] / b[j])
+                            total[2] += p[i, j] * torch.log(p[i, j] / (r[i] * c[j]))
+                return tuple(total)
+                """,
+            ),
+        ),
+        (
+            "the third is what the others leave",
+            with_body(
+                "forward_parts(p, a, b)",
+                """
+                def kl(p, q):
+                    kept = p > 0
+                    return (p[kept] * (p[kept] / q[kept]).log()).sum()
+
+                first, second = kl(p.sum(1), a), kl(p.sum(0), b)
+                return first, second, kl(p, a[:, None] * b) - first - second
                 """,
             ),
         ),
@@ -1665,7 +1803,9 @@ HINTS: dict[str, dict[str, str]] = {
         "the formula as it is": "NaN",
         "outcomes with q = 0 left out": "calls it impossible",
         "a gradient that is not a number": "before the logarithm",
-        "a gradient with 0 / 0": "before the logarithm",
+        "a gradient with 0 / 0": "xlogy",
+        "every NaN replaced, and with it the infinity": "replaces inf as well",
+        "a boolean mask": "flattens",
     },
     "conditional_kl": {
         "weights of q": "by q(x)",
@@ -1682,6 +1822,8 @@ HINTS: dict[str, dict[str, str]] = {
         "one step": "come to its end",
         "all outcomes alike": "weighted by p",
         "nearly there": "but still",
+        "whole steps": "Halve the step until the divergence falls",
+        "steps of at most 1": "to and fro",
         "the first statistic only": "come to its end",
     },
     "best_laplace": {
@@ -1690,11 +1832,20 @@ HINTS: dict[str, dict[str, str]] = {
         "not sorted": "not sorted",
         "the standard deviation": "distance itself",
     },
-    "forward_factors": {
+    "forward_parts": {
+        "the sign": "the divergence is 1.0610",
         "rows and columns exchanged": "sum over its columns",
-        "not a number at a zero": "counts 0",
-        "the other direction": "other direction",
+        "cross-entropies": "not 0 for the best a",
+        "the second a cross-entropy": "not 0 for the best b",
+        "the other direction": "in the other direction",
+        "a and b exchanged": "the order is a, b",
+        "the whole divergence for the third": "depends on a and b",
         "the entropy of the table": "the entropy of the table",
+        "the other direction in the third": "product of its margins",
+        "not a number at a zero": "counts 0",
+        "not a number for a row of zeros": "never occurs",
+        "in bits": "the divergence is 1.0610",
+        "something of p moved": "never below",
     },
     "mean_field_sweep": {
         "probabilities averaged": "average their logarithms",
@@ -1722,7 +1873,7 @@ HINTS: dict[str, dict[str, str]] = {
     },
     "looks_needed": {
         "one direction": "both directions",
-        "rounded down": "rounded up",
+        "rounded down": "0.8982",
         "the accuracy for the total variation": "total variation of 0.8",
         "not squared": "taken off by a square",
         "without the 2": "the 2 under the root",
@@ -1761,6 +1912,8 @@ HINTS: dict[str, dict[str, str]] = {
         "all pairs": "every point to every other",
         "the distribution functions": "only for r = 1",
         "weights not moved": "move with their",
+        "cuts of the weights before sorting": "where you cut",
+        "cuts of one sample's weights before sorting": "where you cut",
         "pieces added": "without their lengths",
     },
     "entropy_estimates": {

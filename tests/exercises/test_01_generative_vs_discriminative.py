@@ -12,6 +12,7 @@ import assignments
 import notebooks
 import pytest
 import torch
+from scipy.stats import chi2
 from sklearn.naive_bayes import BernoulliNB
 from torch.distributions import MultivariateNormal, Poisson
 
@@ -118,7 +119,10 @@ def test_em_raises_the_likelihood_whether_it_helps_or_not(cells):
 
 
 def test_typicality_sees_what_the_density_does_not(cells):
-    table = check_visibly(cells, "typicality", cells["typicality"])["table"]
+    names = check_visibly(cells, "typicality", cells["typicality"])
+    for d, share in names["ordinary"].items():
+        assert share == pytest.approx(chi2.median(d) / d, abs=0.001)
+    table = names["table"]
     assert abs(table["draws"][1] - 0.05) < 0.015
     for name in ("draws, halved contrast", "the mean itself"):
         assert table[name][0] > table["draws"][0] + 100 and table[name][1] == 1

@@ -90,7 +90,9 @@ def test_two_statistics_make_one_curve_of_two_humps(answer):
 
 def test_forward_covers_both_humps_and_reverse_one(answer):
     p = torch.tensor([[0.48, 0.02], [0.02, 0.48]], dtype=torch.float64)
-    forward = torch.outer(*answer("forward_factors")(p)[:2])
+    margins = p.sum(1), p.sum(0)
+    assert all(part.abs() < 1e-12 for part in answer("forward_parts")(p, *margins)[:2])
+    forward = torch.outer(*margins)
     reverse = torch.outer(*answer("best_mean_field")(p))
     assert (forward == 0.25).all()
     kept = max(reverse[0, 0], reverse[1, 1])
@@ -125,33 +127,69 @@ def test_the_correction_makes_up_for_a_part_of_the_bias(cells):
     assert table[10][1] < 0.9 * table[10][2], "the first term only, for large n"
 
 
-def test_the_listed_density_runs_and_each_fault_shows(text, cells, answer):
+STRETCH = (lambda z: 1 - 2 * z, lambda x: (1 - x) / 2, lambda z: math.log(2) + 0 * z)
+BEND = (torch.sinh, torch.asinh, lambda z: z.cosh().log())
+
+
+@pytest.fixture
+def densities(text, cells):
+    """The listed density with each single fault of its three, with none, and with all."""
     (listing,) = [c.source for c in text.cells if c.source.startswith("def faulty_log_density")]
-    namespace = {}
-    exec(cells["setup"] + "\n" + listing, namespace)
-    stretch = (lambda z: 1 - 2 * z, lambda x: (1 - x) / 2, lambda z: math.log(2) + 0 * z)
-    bend = (torch.sinh, torch.asinh, lambda z: z.cosh().log())
-    x = torch.linspace(-2, 2, 9, dtype=torch.float64)
-    right = answer("flow_log_density")
-    faulty = namespace["faulty_log_density"]
-    assert faulty(x, [stretch, bend]).isfinite().all()
-    assert not torch.allclose(faulty(x, [stretch, bend]), right(x, [stretch, bend]))
-    mends = [
-        ("in layers:", "in layers[::-1]:"),
-        (
+    mends = {
+        "order": ("in layers:", "in layers[::-1]:"),
+        "argument": (
             "        total = total + log_slope(z)\n        z = inverse(z)",
             "        z = inverse(z)\n        total = total + log_slope(z)",
         ),
-        ("+ total\n", "- total\n"),
-    ]
-    for kept in [*range(3), None]:
+        "sign": ("+ total\n", "- total\n"),
+    }
+    made = {}
+    for kept in (*mends, "none", "all"):
         code = listing + "\n"
-        for number, (old, new) in enumerate(mends):
+        for name, (old, new) in mends.items():
             assert code.count(old) == 1
-            code = code if number == kept else code.replace(old, new)
-        exec(code, namespace)
-        got = namespace["faulty_log_density"](x, [stretch, bend])
-        assert torch.allclose(got, right(x, [stretch, bend])) == (kept is None), kept
+            code = code if kept in (name, "all") else code.replace(old, new)
+        namespace = {}
+        exec(cells["setup"] + "\n" + code, namespace)
+        made[kept] = namespace["faulty_log_density"]
+    return made
+
+
+def test_the_listed_density_runs_and_each_fault_shows(densities, answer):
+    x = torch.linspace(-2, 2, 9, dtype=torch.float64)
+    right = answer("flow_log_density")(x, [STRETCH, BEND])
+    got = {kept: density(x, [STRETCH, BEND]) for kept, density in densities.items()}
+    assert got["all"].isfinite().all()
+    assert [k for k, value in got.items() if torch.allclose(value, right)] == ["none"]
+
+
+def test_the_integral_shows_the_sign_and_in_curved_layers_the_argument(densities):
+    def areas(layers):
+        place = torch.cat([-torch.logspace(7, -8, 60_001), torch.logspace(-8, 7, 60_001)]).double()
+        return {
+            k: float(torch.trapezoid(d(place, layers).exp(), place)) for k, d in densities.items()
+        }
+
+    one = areas([STRETCH])
+    assert one == pytest.approx(
+        {"order": 1, "argument": 1, "sign": 4, "none": 1, "all": 4}, rel=1e-4
+    )
+
+    def wave(z):
+        return z + z.tanh()
+
+    def back(x):
+        low, high = x - 1, x + 1
+        for _ in range(60):
+            middle = (low + high) / 2
+            is_below = wave(middle) < x
+            low, high = torch.where(is_below, middle, low), torch.where(is_below, high, middle)
+        return (low + high) / 2
+
+    curved = areas([BEND, (wave, back, lambda z: (2 - z.tanh() ** 2).log())])
+    assert curved["order"] == pytest.approx(1, rel=1e-4)
+    assert curved["none"] == pytest.approx(1, rel=1e-4)
+    assert abs(curved["argument"] - 1) > 0.01 and abs(curved["sign"] - 1) > 0.01
 
 
 # --- What the library and others do --------------------------------------------------------------
@@ -203,16 +241,19 @@ def test_the_laplace_distribution_is_scipys(answer):
     assert answer("best_laplace")(x, p) == pytest.approx(scipy.stats.laplace.fit(x.numpy()))
 
 
-def test_the_margins_are_the_best_product(answer):
+def test_the_parts_make_the_divergence_and_the_margins_are_the_best(answer):
     p = joint(3, 4)
-    a, b, divergence = answer("forward_factors")(p)
-    torch.testing.assert_close(divergence, divergences.kl(p.flatten(), torch.outer(a, b).flatten()))
+    margins = p.sum(1), p.sum(0)
+    first, second, rest = answer("forward_parts")(p, *margins)
+    torch.testing.assert_close(rest, divergences.kl(p.flatten(), torch.outer(*margins).flatten()))
+    assert abs(first) < 1e-12 and abs(second) < 1e-12
     for _ in range(50):
-        other = torch.outer(
-            torch.softmax(a.log() + 0.1 * torch.randn(3), 0),
-            torch.softmax(b.log() + 0.1 * torch.randn(4), 0),
-        )
-        assert divergences.kl(p.flatten(), other.flatten()) > divergence
+        a, b = probabilities(3), probabilities(4)
+        parts = answer("forward_parts")(p, a, b)
+        whole = divergences.kl(p.flatten(), torch.outer(a, b).flatten())
+        torch.testing.assert_close(sum(parts), whole)
+        torch.testing.assert_close(parts[2], rest)
+        assert parts[0] > 0 and parts[1] > 0
 
 
 def test_every_sweep_lowers_the_reverse_divergence(answer):
