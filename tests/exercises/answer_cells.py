@@ -1,8 +1,9 @@
-"""What the files of collected answers are written with."""
+"""What the files of collected answers are written with, and how one of them is tried."""
 
 from __future__ import annotations
 
 from textwrap import dedent
+from typing import Any
 
 
 def dedented(text: str) -> str:
@@ -22,3 +23,12 @@ def changed(code: str, *changes: tuple[str, str]) -> str:
             raise ValueError(f"{old!r} occurs {code.count(old)} times, expected once")
         code = code.replace(old, new)
     return code
+
+
+def check_visibly(cells: dict[str, str], name: str, code: str) -> dict[str, Any]:
+    """Run a solution cell and the visible half of its check; returns the names they leave."""
+    namespace: dict[str, Any] = {}
+    exec(cells["setup"], namespace)
+    exec(code, namespace)
+    exec(cells[f"check_{name}"].split("### BEGIN HIDDEN TESTS")[0], namespace)
+    return namespace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import shutil
 import warnings
@@ -14,6 +15,7 @@ from typing import Any
 import assignments
 import notebooks
 import pytest
+import torch
 from nbformat import NotebookNode
 
 HERE = Path(__file__).resolve().parent
@@ -60,9 +62,17 @@ ALL = [load(chapter) for chapter in assignments.chapters(ROOT)]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test once a chapter, once a part of an exercise, or once an answer, as it asks."""
+    """Run a test once a chapter, a part of an exercise, an answer, or a hint, as it asks."""
     names = metafunc.fixturenames
-    if "kind" in names:
+    if "words" in names:
+        cases = [
+            pytest.param(exercises, part, fault, words, id=f"{part}-{fault}")
+            for exercises in ALL
+            for part, hints in getattr(exercises.answers, "HINTS", {}).items()
+            for fault, words in hints.items()
+        ]
+        metafunc.parametrize(("exercises", "part", "fault", "words"), cases)
+    elif "kind" in names:
         cases = [
             pytest.param(exercises, kind, part, code, id=f"{kind}-{part}-{fault}")
             for exercises in ALL
@@ -98,6 +108,20 @@ def solution() -> Callable[[str, str], Any]:
         return namespace[part]
 
     return define
+
+
+@pytest.fixture
+def answer(request: pytest.FixtureRequest, solution: Callable[[str, str], Any]) -> Any:
+    """``answer(part)`` is the solution of the chapter that the test file names."""
+    torch.manual_seed(0)
+    return functools.partial(solution, request.module.CHAPTER)
+
+
+@pytest.fixture(scope="module")
+def cells(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The source of each graded cell of the chapter that the test file names."""
+    (exercises,) = [each for each in ALL if each.chapter == request.module.CHAPTER]
+    return {name: cell.source for name, cell in exercises.graded.items()}
 
 
 @pytest.fixture(scope="session")

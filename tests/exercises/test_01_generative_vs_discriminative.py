@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-import runpy
 from pathlib import Path
 
 import assignments
 import notebooks
 import pytest
 import torch
+from answer_cells import check_visibly
 from scipy.stats import chi2
 from sklearn.naive_bayes import BernoulliNB
 from torch.distributions import MultivariateNormal, Poisson
@@ -20,13 +19,6 @@ from course_lib import classifiers
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHAPTER = "01_generative_vs_discriminative"
-ANSWERS = runpy.run_path(str(Path(__file__).with_name(f"answers_{CHAPTER}.py")))
-
-
-@pytest.fixture
-def answer(solution):
-    torch.manual_seed(0)
-    return functools.partial(solution, CHAPTER)
 
 
 @pytest.fixture(scope="module")
@@ -35,37 +27,11 @@ def text():
 
 
 @pytest.fixture(scope="module")
-def cells(text):
-    """The source of each graded cell."""
-    graded = [cell for cell in text.cells if "nbgrader" in cell.metadata]
-    return {cell.metadata.nbgrader.grade_id: cell.source for cell in graded}
-
-
-@pytest.fixture(scope="module")
 def faulty_classifier(text):
     (listing,) = [cell.source for cell in text.cells if "def faulty_classifier" in cell.source]
     namespace = {"torch": torch, "math": math}
     exec(listing, namespace)
     return namespace["faulty_classifier"]
-
-
-def check_visibly(cells, name, code):
-    """Run a solution cell and the visible half of its check; returns the names they leave."""
-    namespace = {}
-    exec(cells["setup"], namespace)
-    exec(code, namespace)
-    exec(cells[f"check_{name}"].split("### BEGIN HIDDEN TESTS")[0], namespace)
-    return namespace
-
-
-@pytest.mark.parametrize(
-    ("name", "fault", "words"),
-    [(n, fault, words) for n, hints in ANSWERS["HINTS"].items() for fault, words in hints.items()],
-)
-def test_the_visible_check_has_a_hint_for_the_fault(cells, name, fault, words):
-    with pytest.raises(AssertionError) as raised:
-        check_visibly(cells, name, dict(ANSWERS["WRONG"][name])[fault])
-    assert words in str(raised.value)
 
 
 def random_classes(classes=2, features=3):

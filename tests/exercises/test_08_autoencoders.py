@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import runpy
 from pathlib import Path
 
 import assignments
@@ -20,12 +19,6 @@ from course_lib import autoencoder, latent_networks
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHAPTER = "08_autoencoders"
-ANSWERS = runpy.run_path(str(Path(__file__).with_name(f"answers_{CHAPTER}.py")))
-
-
-@pytest.fixture
-def answer(solution):
-    return functools.partial(solution, CHAPTER)
 
 
 @pytest.fixture
@@ -43,25 +36,6 @@ def samples(stream):
     """300 samples in six dimensions, of different variances, away from 0."""
     mixing = torch.randn(6, 6, generator=stream) * torch.tensor([3.0, 2.0, 1.0, 0.5, 0.4, 0.3])
     return torch.randn(300, 6, generator=stream) @ mixing.T + 2
-
-
-@pytest.mark.parametrize(
-    ("name", "fault", "words"),
-    [(n, fault, words) for n, hints in ANSWERS["HINTS"].items() for fault, words in hints.items()],
-)
-def test_the_visible_check_has_a_hint_for_the_fault(exercises_08, name, fault, words):
-    cells = {
-        cell.metadata.nbgrader.grade_id: cell.source
-        for cell in exercises_08.cells
-        if "nbgrader" in cell.metadata
-    }
-    visible = cells[f"check_{name}"].split("### BEGIN HIDDEN TESTS")[0]
-    namespace = {}
-    exec(cells["setup"], namespace)
-    exec(dict(ANSWERS["WRONG"][name])[fault], namespace)
-    with pytest.raises(AssertionError) as raised:
-        exec(visible, namespace)
-    assert words in str(raised.value)
 
 
 def test_pca_is_that_of_scikit_learn(answer, samples):

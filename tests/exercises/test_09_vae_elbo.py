@@ -2,55 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import runpy
-from pathlib import Path
 
-import assignments
-import notebooks
 import pytest
 import torch
+from answer_cells import check_visibly
 from torch import Tensor, nn
 
 from course_lib import vae
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 CHAPTER = "09_vae_elbo"
-ANSWERS = runpy.run_path(str(Path(__file__).with_name(f"answers_{CHAPTER}.py")))
-
-
-@pytest.fixture
-def answer(solution):
-    torch.manual_seed(0)
-    return functools.partial(solution, CHAPTER)
-
-
-@pytest.fixture(scope="module")
-def cells():
-    """The source of each graded cell."""
-    text = notebooks.read_text(ROOT / assignments.SOURCE / CHAPTER / f"{CHAPTER}.md")
-    graded = [cell for cell in text.cells if "nbgrader" in cell.metadata]
-    return {cell.metadata.nbgrader.grade_id: cell.source for cell in graded}
-
-
-def check_visibly(cells, name, code):
-    """Run a solution cell and the visible half of its check; returns the names they leave."""
-    namespace = {}
-    exec(cells["setup"], namespace)
-    exec(code, namespace)
-    exec(cells[f"check_{name}"].split("### BEGIN HIDDEN TESTS")[0], namespace)
-    return namespace
-
-
-@pytest.mark.parametrize(
-    ("name", "fault", "words"),
-    [(n, fault, words) for n, hints in ANSWERS["HINTS"].items() for fault, words in hints.items()],
-)
-def test_the_visible_check_has_a_hint_for_the_fault(cells, name, fault, words):
-    with pytest.raises(AssertionError) as raised:
-        check_visibly(cells, name, dict(ANSWERS["WRONG"][name])[fault])
-    assert words in str(raised.value)
 
 
 def test_what_the_text_says_about_the_prediction_of_the_bias(cells):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-import runpy
 from pathlib import Path
 
 import assignments
@@ -18,34 +16,6 @@ from course_lib import autoregressive, ngrams, recurrent, transformer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHAPTER = "11_autoregressive_models"
-ANSWERS = runpy.run_path(str(Path(__file__).with_name(f"answers_{CHAPTER}.py")))
-
-
-@pytest.fixture
-def answer(solution):
-    torch.manual_seed(0)
-    return functools.partial(solution, CHAPTER)
-
-
-@pytest.fixture(scope="module")
-def cells():
-    """The source of each graded cell."""
-    text = notebooks.read_text(ROOT / assignments.SOURCE / CHAPTER / f"{CHAPTER}.md")
-    graded = [cell for cell in text.cells if "nbgrader" in cell.metadata]
-    return {cell.metadata.nbgrader.grade_id: cell.source for cell in graded}
-
-
-@pytest.mark.parametrize(
-    ("name", "fault", "words"),
-    [(n, fault, words) for n, hints in ANSWERS["HINTS"].items() for fault, words in hints.items()],
-)
-def test_the_visible_check_has_a_hint_for_the_fault(cells, name, fault, words):
-    namespace = {}
-    exec(cells["setup"], namespace)
-    exec(dict(ANSWERS["WRONG"][name])[fault], namespace)
-    with pytest.raises(AssertionError) as raised:
-        exec(cells[f"check_{name}"].split("### BEGIN HIDDEN TESTS")[0], namespace)
-    assert words in str(raised.value)
 
 
 def lstm(vocabulary_size: int) -> recurrent.LSTMLanguageModel:

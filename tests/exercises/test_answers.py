@@ -91,6 +91,12 @@ def test_the_visible_check_explains_and_reveals_nothing(exercises, part):
     assert rejected >= 1, "the visible check rejects none of the wrong answers"
 
 
+def test_the_visible_check_has_a_hint_for_the_fault(exercises, part, fault, words):
+    code = dict(exercises.answers.WRONG[part])[fault]
+    error, _ = run(exercises, part, code, visible_only=True)
+    assert isinstance(error, AssertionError) and words in str(error)
+
+
 @pytest.mark.parametrize("name", ["got", "expected", "real", "fake", "stream", "x", "dx", "loss"])
 def test_checks_do_not_lean_on_the_readers_names(exercises, name):
     """A name that another cell of the reader has taken must not change a check's verdict."""
