@@ -246,7 +246,8 @@ def fit_logistic_regression(
     Args:
         x: the examples.
         labels, classes: as in :func:`fit_gaussian_classifier`.
-        penalty: 0 or more; scikit-learn's ``LogisticRegression`` calls 1 / penalty C.
+        penalty: 0 or more; scikit-learn's ``LogisticRegression`` calls 1 / penalty C (with two
+            classes 2 / penalty, for it keeps one vector w, the difference of our two).
 
     Raises:
         ValueError: for labels that do not fit; when there is no minimum, since with penalty 0 the
