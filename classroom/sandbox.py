@@ -1,0 +1,218 @@
+"""Where answers run: a sandbox around a process, and the choice between the kinds of sandbox.
+
+Bubblewrap gives the process its own user, its own view of the processes, no network, the system
+read-only and empty private folders; it is one program of a few hundred kilobytes and needs no
+daemon and no rights. A container does the same with an image. Without either of them grading
+refuses, unless the instructor says that the submissions are trusted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import site
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+from classroom.types import Limits, SandboxKind
+
+HOME = "/home/answers"
+
+
+class SandboxError(RuntimeError):
+    """The sandbox itself does not work: no fault of any submission."""
+
+
+def choose(wanted: str = "auto", image: str = "", engine: str = "") -> SandboxKind:
+    """The kind of sandbox that works on this machine.
+
+    Args:
+        wanted: "auto", "bubblewrap", "container" or "trusted".
+        image, engine: of the container, e.g. "course-answers" and "podman".
+
+    Raises:
+        SandboxError: if what is wanted does not work here, with the remedy; never falls back to
+            "trusted" by itself.
+    """
+    if wanted == "trusted":
+        return "trusted"
+    if wanted not in ("auto", "bubblewrap", "container"):
+        raise ValueError(
+            f"sandbox must be auto, bubblewrap, container or trusted, got {wanted!r}; see [sandbox] "
+            "in grading.toml"
+        )
+    problem = "" if wanted == "container" else bubblewrap_problem()
+    if wanted != "container" and not problem:
+        return "bubblewrap"
+    if wanted != "bubblewrap" and image:
+        container_command(image, engine, Limits())  # raises if there is no engine
+        return "container"
+    raise SandboxError(
+        "submissions are programs, and no sandbox works here to run them in"
+        + (f" (bubblewrap: {problem})" if problem else "")
+        + ". Install bubblewrap (Debian, Ubuntu: sudo apt-get install bubblewrap), or set "
+        "container_image in grading.toml (deploy/ has a Containerfile), or, if you have read every "
+        "submission yourself, grade with --trusted"
+    )
+
+
+def bubblewrap_problem() -> str:
+    """Why bubblewrap cannot be used here; empty if it can."""
+    if shutil.which("bwrap") is None:
+        return "there is no command bwrap"
+    probe = subprocess.run(
+        [*bubblewrap_command(Limits()), sys.executable, "-c", "print('works')"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return "" if probe.stdout.strip() == "works" else probe.stderr.strip()[-300:] or "it fails"
+
+
+def environment() -> dict[str, str]:
+    """All that an answer sees of the environment."""
+    packages = [str(Path(__file__).resolve().parent.parent), *site.getsitepackages()]
+    return {
+        "HOME": HOME,
+        "LANG": "C.UTF-8",
+        "MPLBACKEND": "agg",
+        "OMP_NUM_THREADS": "1",
+        "PATH": "/usr/bin:/bin",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        "PYTHONPATH": os.pathsep.join(packages),
+        "TMPDIR": "/tmp",
+    }
+
+
+def bubblewrap_command(limits: Limits) -> list[str]:
+    """What to put before a command so that it runs in the sandbox."""
+    command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    command += ["--uid", "65534", "--gid", "65534", "--hostname", "answers", "--clearenv"]
+    for name, value in environment().items():
+        command += ["--setenv", name, value]
+    for folder in ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64"):
+        if os.path.islink(folder):
+            command += ["--symlink", os.readlink(folder), folder]
+        else:
+            command += ["--ro-bind-try", folder, folder]
+    for file in ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives"):
+        command += ["--ro-bind-try", file, file]
+    here = Path(__file__).resolve().parent
+    # The interpreter, the installed packages, and of the course the library and this package alone:
+    # no exercises with their solutions, no submissions, no gradebook.
+    folders = {sys.prefix, sys.base_prefix, *site.getsitepackages(), str(here)}
+    folders.add(str(here.parent / "course_lib"))
+    outside = [f for f in sorted(folders) if not f.startswith("/usr/") and Path(f).is_dir()]
+    for folder in outside:
+        command += ["--ro-bind", folder, folder]
+    size = str(limits.file_megabytes * 2**20)
+    command += ["--proc", "/proc", "--dev", "/dev"]
+    for folder in ("/tmp", HOME, "/dev/shm"):
+        command += ["--size", size, "--tmpfs", folder]
+    return [*command, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", HOME]
+
+
+def container_command(image: str, engine: str, limits: Limits) -> list[str]:
+    """The same with a container. The image has the packages of the course installed."""
+    names = [engine] if engine else ["podman", "docker"]
+    found = next((name for name in names if shutil.which(name)), None)
+    if found is None:
+        raise SandboxError(f"there is no command {' or '.join(names)}: install one, or bubblewrap")
+    command = [found, "run", "--rm", "--interactive", "--network=none", "--read-only"]
+    command += ["--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=65534:65534"]
+    command += [f"--memory={limits.memory_megabytes}m", f"--memory-swap={limits.memory_megabytes}m"]
+    command += [f"--pids-limit={limits.processes}", "--cpus=1"]
+    for folder in ("/tmp", HOME, "/dev/shm"):
+        command += [f"--tmpfs={folder}:size={limits.file_megabytes}m,mode=1777"]
+    for name, value in environment().items():
+        if name not in ("PATH", "PYTHONPATH"):
+            command += [f"--env={name}={value}"]
+    return [*command, f"--workdir={HOME}", image]
+
+
+class Sandboxed:
+    """A running process of answers: its pipes, and a watch on its memory and its processes.
+
+    Attributes:
+        killed: why the watch has stopped it, empty as long as it has not.
+        peak_megabytes: the largest memory of all its processes together.
+    """
+
+    def __init__(
+        self, kind: SandboxKind, limits: Limits, image: str = "", engine: str = ""
+    ) -> None:
+        if kind == "bubblewrap":
+            command = [*bubblewrap_command(limits), sys.executable, "-P", "-m"]
+        elif kind == "container":
+            command = [*container_command(image, engine, limits), "python", "-P", "-m"]
+        else:
+            command = [sys.executable, "-P", "-m"]
+        self.limits, self.killed, self.peak_megabytes = limits, "", 0.0
+        self.process = subprocess.Popen(
+            [*command, "classroom.answering"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": environment()["PYTHONPATH"], "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
+        self.stopped = threading.Event()
+        self.watch = threading.Thread(target=self.look, daemon=True)
+        self.watch.start()
+
+    def look(self) -> None:
+        """Add up the memory and count the processes, ten times a second."""
+        try:
+            root = psutil.Process(self.process.pid)
+        except psutil.NoSuchProcess:
+            return
+        while not self.stopped.wait(0.1):
+            try:
+                family = [root, *root.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                return
+            used = 0.0
+            for each in family:
+                with contextlib.suppress(psutil.Error):
+                    used += each.memory_info().rss / 2**20
+            self.peak_megabytes = max(self.peak_megabytes, used)
+            if used > self.limits.memory_megabytes:
+                self.killed = f"it used more than {self.limits.memory_megabytes} MB of memory"
+            elif len(family) > self.limits.processes:
+                self.killed = f"it started more than {self.limits.processes} processes"
+            if self.killed:
+                self.kill()
+                return
+
+    def kill(self) -> None:
+        """Stop the process and all that it has started."""
+        with contextlib.suppress(psutil.Error):
+            root = psutil.Process(self.process.pid)
+            family = [*root.children(recursive=True), root]
+            # In the sandbox the death of the first process takes all others with it.
+            for each in sorted(family, key=lambda process: process.pid):
+                with contextlib.suppress(psutil.Error):
+                    each.kill()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Kill it, wait for its end, close the pipes."""
+        self.kill()
+        self.stopped.set()
+        self.process.wait(timeout=20)
+        self.watch.join(timeout=5)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        # What a trusted answer left behind in other sessions cannot be found; a sandbox has none.
+        time.sleep(0)
