@@ -9,7 +9,6 @@ which is for answers that take functions and networks and is guarded by the scre
 
 from __future__ import annotations
 
-import ast
 import builtins
 import contextlib
 import io

@@ -24,7 +24,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from classroom.types import CellOutcome, Limits, Outcome, SandboxKind, Task, outcome_from_json
+from classroom.types import CellOutcome, Limits, Outcome, Task, outcome_from_json
 
 HIDDEN_BEGIN, HIDDEN_END = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
 SOLUTION_BEGIN = "### BEGIN SOLUTION"
@@ -37,6 +37,8 @@ VALUES = {
     *("dict", "set", "np", "ndarray"),
 }
 OF_TORCH = {"Tensor", "Generator"}
+# A check that watches which functions of torch an answer calls must be where the answer is.
+WATCHES = ("mock.patch", "TorchFunctionMode")
 
 
 def code_of(cell: NotebookNode) -> str:
@@ -227,7 +229,7 @@ class Checker:
         part = name.removeprefix("check_")
         solution = self.ours[part].source if part in self.ours else ""
         visible, hidden = parts_of_check(source)
-        if solution and not takes_values(solution):
+        if solution and (not takes_values(solution) or any(word in visible for word in WATCHES)):
             return self.check_beside(visible, hidden, defined(solution))
         return self.check_across(visible, hidden, defined(solution) if solution else [])
 

@@ -16,7 +16,6 @@ import site
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -45,21 +44,28 @@ def choose(wanted: str = "auto", image: str = "", engine: str = "") -> SandboxKi
         return "trusted"
     if wanted not in ("auto", "bubblewrap", "container"):
         raise ValueError(
-            f"sandbox must be auto, bubblewrap, container or trusted, got {wanted!r}; see [sandbox] "
-            "in grading.toml"
+            f"sandbox must be auto, bubblewrap, container or trusted, got {wanted!r}; see "
+            "[sandbox] in grading.toml"
         )
-    problem = "" if wanted == "container" else bubblewrap_problem()
-    if wanted != "container" and not problem:
-        return "bubblewrap"
-    if wanted != "bubblewrap" and image:
-        container_command(image, engine, Limits())  # raises if there is no engine
-        return "container"
+    problems = []
+    if wanted != "container":
+        problem = bubblewrap_problem()
+        if not problem:
+            return "bubblewrap"
+        problems.append(f"bubblewrap: {problem}")
+    if wanted != "bubblewrap":
+        try:
+            container_command(image, engine, Limits())
+        except SandboxError as error:
+            problems.append(f"container: {error}")
+        else:
+            return "container"
     raise SandboxError(
-        "submissions are programs, and no sandbox works here to run them in"
-        + (f" (bubblewrap: {problem})" if problem else "")
-        + ". Install bubblewrap (Debian, Ubuntu: sudo apt-get install bubblewrap), or set "
-        "container_image in grading.toml (deploy/ has a Containerfile), or, if you have read every "
-        "submission yourself, grade with --trusted"
+        "submissions are programs, and there is no sandbox to run them in ("
+        + "; ".join(problems)
+        + "). Install bubblewrap (Debian, Ubuntu: sudo apt-get install bubblewrap) or a container "
+        "engine with the image of deploy/Containerfile; or, if you have read every submission "
+        "yourself, grade with --trusted"
     )
 
 
@@ -125,7 +131,7 @@ def container_command(image: str, engine: str, limits: Limits) -> list[str]:
     names = [engine] if engine else ["podman", "docker"]
     found = next((name for name in names if shutil.which(name)), None)
     if found is None:
-        raise SandboxError(f"there is no command {' or '.join(names)}: install one, or bubblewrap")
+        raise SandboxError(f"there is no command {' or '.join(names)}")
     command = [found, "run", "--rm", "--interactive", "--network=none", "--read-only"]
     command += ["--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=65534:65534"]
     command += [f"--memory={limits.memory_megabytes}m", f"--memory-swap={limits.memory_megabytes}m"]
@@ -214,5 +220,3 @@ class Sandboxed:
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
-        # What a trusted answer left behind in other sessions cannot be found; a sandbox has none.
-        time.sleep(0)

@@ -22,7 +22,7 @@ MODULES = {
     *("re", "statistics", "string", "torch", "torch.autograd", "torch.autograd.functional"),
     *("torch.distributions", "torch.fft", "torch.func", "torch.linalg", "torch.nn"),
     *("torch.nn.functional", "torch.nn.init", "torch.nn.utils", "torch.optim"),
-    *("torch.optim.lr_scheduler", "torch.special", "typing", "warnings"),
+    *("torch.optim.lr_scheduler", "torch.random", "torch.special", "typing", "warnings"),
 }
 NAMES = {
     *("__import__", "breakpoint", "compile", "delattr", "dir", "eval", "exec", "exit", "getattr"),

@@ -123,8 +123,10 @@ class Encoder:
 
 def raw(value: torch.Tensor) -> bytes:
     """The numbers of a tensor, in the order of its elements."""
-    plain = value.detach().resolve_conj().resolve_neg().cpu().contiguous()
-    return plain.reshape(-1).view(torch.uint8).numpy().tobytes()
+    plain = value.detach().resolve_conj().resolve_neg().cpu().reshape(-1)
+    # A copy: one element of an expanded tensor has a stride that view() does not take.
+    plain = plain.clone(memory_format=torch.contiguous_format)
+    return plain.view(torch.uint8).numpy().tobytes()
 
 
 class Decoder:

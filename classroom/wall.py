@@ -156,6 +156,8 @@ class Answers:
             return
         self.errors.append(error)
         kind = getattr(builtins, error["type"], None)
+        if error["type"] == "_LinAlgError":
+            kind = torch.linalg.LinAlgError
         if isinstance(kind, type) and issubclass(kind, Exception):
             try:
                 raised = kind(error["message"])
