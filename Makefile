@@ -15,7 +15,7 @@ LAB_ARGS ?=
 ONE_THREAD := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test book browser sync bench assignments lock clean
+.PHONY: help lab test book browser sync bench assignments grade mutants exercises progress lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -50,6 +50,20 @@ bench: $(VENV)/.stamp-data  ## time a training step of each model against the lo
 
 assignments: $(VENV)/.stamp-grading  ## write the student versions to release/ (CHAPTER=04_gan_minimax)
 	$(BIN)/python scripts/assignments.py $(if $(CHAPTER),--chapter $(CHAPTER))
+
+grade: $(VENV)/.stamp-grading  ## collect, check in a sandbox, record, write feedback (CHAPTER= STUDENT= INBOX= JOBS= SCHEDULER= AGAIN=1 TRUSTED=1)
+	$(BIN)/python -m classroom grade $(if $(CHAPTER),--chapter $(CHAPTER)) $(if $(STUDENT),--student "$(STUDENT)") \
+		$(if $(INBOX),--inbox "$(INBOX)") $(if $(JOBS),--jobs $(JOBS)) $(if $(SCHEDULER),--scheduler $(SCHEDULER)) \
+		$(if $(AGAIN),--again) $(if $(TRUSTED),--trusted)
+
+mutants: $(VENV)/.stamp-test  ## change the solutions automatically: do the tests of the exercises notice? (CHAPTER=)
+	$(BIN)/python scripts/mutants.py $(if $(CHAPTER),--chapter $(CHAPTER))
+
+exercises: $(VENV)/.stamp-notebooks  ## your own copies of the exercises, with hints and solutions, in my_exercises/
+	$(BIN)/python -m classroom exercises $(if $(CHAPTER),--chapter $(CHAPTER))
+
+progress: $(VENV)/.stamp-notebooks  ## which of your exercises are solved
+	$(BIN)/python -m classroom progress
 
 lock:  ## renew constraints.txt from the ranges in pyproject.toml
 	$(PYTHON) scripts/lock.py

@@ -2,19 +2,29 @@
 
 nbgrader reads this file when a command is started in this folder. Everything about students
 (submissions, graded notebooks, feedback, the gradebook) is in the folder grading/, ignored by git.
+Deadlines, points, the late policy and the gradebook's address are in grading.toml.
 """
 
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 PRIVATE = ROOT / "grading"
 PRIVATE.mkdir(exist_ok=True)  # SQLite creates the gradebook but not its folder
 
+# nbgrader's own programs do not have the folder that they are started in on their path.
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))
+
+from classroom.settings import load  # noqa: E402
+
+settings = load(ROOT)
+
 c = get_config()  # noqa: F821 (nbgrader defines it)
 
-c.CourseDirectory.course_id = "generative-models"
+c.CourseDirectory.course_id = settings.course_id
 c.CourseDirectory.root = str(ROOT)
-c.CourseDirectory.db_url = f"sqlite:///{PRIVATE / 'gradebook.db'}"
+c.CourseDirectory.db_url = settings.gradebook_url
 c.CourseDirectory.source_directory = "chapters/exercises"
 c.CourseDirectory.release_directory = "release"
 c.CourseDirectory.submitted_directory = "grading/submitted"
@@ -29,4 +39,22 @@ c.ClearSolutions.code_stub = {
 }
 c.ClearSolutions.text_stub = "YOUR ANSWER HERE (double-click to edit)"
 
-c.Execute.timeout = 60  # seconds a cell; a whole notebook of ours runs in less than ten
+# Submissions are run in a sandbox by `make grade`; nbgrader only gets the outputs, and executes
+# nothing. The feedback shows no hidden test.
+c.Autograde.autograde_preprocessors = [
+    "classroom.nbgrader_plugins.ReplayOutcomes",
+    "nbgrader.preprocessors.LimitOutput",
+    "nbgrader.preprocessors.SaveAutoGrades",
+    "nbgrader.preprocessors.AssignLatePenalties",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
+c.GenerateFeedback.preprocessors = [
+    "nbgrader.preprocessors.GetGrades",
+    "classroom.nbgrader_plugins.FeedbackPage",
+    "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
+]
+
+c.AssignLatePenalties.plugin_class = "classroom.late.LatePolicy"
+c.LatePolicy.grace_minutes = settings.late.grace_minutes
+c.LatePolicy.penalty_per_day = settings.late.penalty_per_day
+c.LatePolicy.latest_days = settings.late.latest_days

@@ -17,13 +17,13 @@ import os
 import random
 import re
 import resource
-import select
 import signal
 import sys
 import time
 import types
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -37,7 +37,8 @@ class Bounded(io.TextIOBase):
     """A text stream that keeps the first characters and counts the rest."""
 
     def __init__(self, limit: int) -> None:
-        self.limit, self.parts, self.length, self.lost = limit, [], 0, 0
+        self.limit, self.length, self.lost = limit, 0, 0
+        self.parts: list[str] = []
 
     def writable(self) -> bool:
         return True
@@ -61,7 +62,7 @@ class Bounded(io.TextIOBase):
 
 def describe(error: BaseException) -> dict[str, Any]:
     """What the other side learns of an error: its kind, its message, the student's own lines."""
-    lines = []
+    lines: list[list[Any]] = []
     trace = error.__traceback__
     while trace is not None and len(lines) < 8:
         name = trace.tb_frame.f_code.co_filename
@@ -202,7 +203,8 @@ class Answers:
             if weight is not None and output.requires_grad
         ]
         wanted = [each for each in inputs if each.requires_grad]
-        error, grads = None, [None] * len(wanted)
+        error: Any = None
+        grads: Any = [None] * len(wanted)
         try:
             with torch.enable_grad():
                 grads = torch.autograd.grad(
@@ -229,8 +231,12 @@ def shallow(container: list | dict | set) -> list[int]:
 # --- A check beside the answer -------------------------------------------------------------------
 
 
-def beside(order: dict[str, Any], output: Bounded) -> dict[str, Any]:
-    """Run the screened cells and then the check, in this process (a child made for it)."""
+def beside(order: dict[str, Any], output: Bounded, ask: Callable[[], str]) -> dict[str, Any]:
+    """Run the screened cells and then the check, in this process (a child made for it).
+
+    ``ask`` returns the hidden tests. It is called when the visible ones have passed: until then
+    they are nowhere in the memory of this process, or of the one that it was forked from.
+    """
     theirs = fresh_namespace()
     for name, source in order["cells"]:
         with contextlib.suppress(Exception):  # the same error was shown where the cell itself ran
@@ -238,17 +244,17 @@ def beside(order: dict[str, Any], output: Bounded) -> dict[str, Any]:
     output.take()
     functions = {name: theirs[name] for name in order["functions"] if name in theirs}
 
-    def attempt(functions: dict[str, Any], hidden: str) -> dict[str, Any]:
+    def attempt(functions: dict[str, Any], ask: Callable[[], str]) -> dict[str, Any]:
         # Of the names that the cells have left only the answer's own get into the check.
         ours = fresh_namespace()
         exec(compile(order["setup"], "<setup>", "exec"), ours)
-        return check(ours | functions, order["visible"], hidden, output)
+        return check(ours | functions, order["visible"], ask, output)
 
-    found = attempt(functions, order["hidden"])
+    found = attempt(functions, ask)
     if found["verdict"] == "passed":
         # What accepts any answer is no check any more: then a cell has changed what it relies on.
         for wrong in (nothing, first_argument, refuse):
-            if attempt(dict.fromkeys(functions, wrong), "")["verdict"] == "passed":
+            if attempt(dict.fromkeys(functions, wrong), str)["verdict"] == "passed":
                 return {"verdict": "tampered", "printed": "", "error": None}
     return found
 
@@ -267,14 +273,16 @@ def refuse(*arguments: Any, **options: Any) -> None:
     raise NotImplementedError(STUB)
 
 
-def check(namespace: dict[str, Any], visible: str, hidden: str, output: Bounded) -> dict[str, Any]:
+def check(
+    namespace: dict[str, Any], visible: str, ask: Callable[[], str], output: Bounded
+) -> dict[str, Any]:
     """Execute the visible and then the hidden part of a check."""
     part = "visible"
     try:
         exec(compile(visible, "<check>", "exec"), namespace)
         printed = output.take()
         part = "hidden"
-        exec(compile(hidden, "<check>", "exec"), namespace)
+        exec(compile(ask(), "<check>", "exec"), namespace)
     except BaseException as problem:
         kept = output.take() if part == "visible" else printed
         return {"verdict": part, "printed": kept, "error": describe(problem)}
@@ -282,37 +290,37 @@ def check(namespace: dict[str, Any], visible: str, hidden: str, output: Bounded)
     return {"verdict": "passed", "printed": printed, "error": None}
 
 
-def forked(order: dict[str, Any], output: Bounded) -> dict[str, Any]:
-    """``beside`` in a child of this process, which itself stays as clean as it was."""
-    import json
+def forked(
+    order: dict[str, Any], output: Bounded, orders: BinaryIO, replies: BinaryIO
+) -> dict[str, Any]:
+    """``beside`` in a child of this process, which itself stays as clean as it was.
 
-    reader, writer = os.pipe()
+    The child talks to the grading itself. The reply of this process comes after it has ended.
+    """
     child = os.fork()
     if child == 0:
-        os.close(reader)
         try:
-            text = json.dumps(beside(order, output))
-            with os.fdopen(writer, "w") as stream:
-                stream.write(text)
+
+            def tell(reply: dict[str, Any]) -> None:
+                replies.write(pack(reply, []))
+                replies.flush()
+
+            def ask() -> str:
+                tell({"verdict": "visible tests passed"})
+                return read_message(orders)[0]["hidden"]
+
+            tell(beside(order, output, ask))
         finally:
             os._exit(0)
-    os.close(writer)
-    content, deadline = b"", time.monotonic() + order["seconds"]
-    with os.fdopen(reader, "rb", buffering=0) as stream:
-        while len(content) < 2**22:
-            ready, _, _ = select.select([stream], [], [], max(0.0, deadline - time.monotonic()))
-            piece = stream.read(2**16) if ready else b""
-            if not piece:
-                break
-            content += piece
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(child, signal.SIGKILL)
+    deadline = time.monotonic() + order["seconds"]
+    while time.monotonic() < deadline:
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found == child:
+            return {"ended": status, "late": False}
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
-    try:
-        return json.loads(content)
-    except ValueError:
-        late = time.monotonic() >= deadline
-        return {"verdict": "stopped", "printed": "", "error": None, "late": late, "status": status}
+    return {"ended": status, "late": True}
 
 
 # --- The loop ------------------------------------------------------------------------------------
@@ -364,7 +372,7 @@ def main() -> None:
         elif order["order"] == "grad":
             reply, kept = answers.grad(order, buffers)
         else:
-            reply = forked(order, output)
+            reply = forked(order, output, orders, replies)
         sys.stdout = sys.stderr = output  # whatever a cell made of them
         try:
             message = pack(reply, kept)

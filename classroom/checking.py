@@ -243,6 +243,7 @@ class Checker:
         namespace: dict[str, Any] = {"__name__": "__main__"}
         exec(compile(self.setup, "<setup>", "exec"), namespace)
         namespace |= {name: RemoteFunction(answers, name) for name in functions}
+        answers.changed = False
         own, stage, printed = io.StringIO(), "visible", ""
         seconds = min(self.limits.cell_seconds + 1, max(0.1, self.left() + 1))
         try:
@@ -265,6 +266,10 @@ class Checker:
             return self.failed(stage, theirs, error, printed)
         finally:
             reset()
+        if answers.changed:
+            # Then what the check has computed from the same argument afterwards proves nothing.
+            message = "Your function changes what it is given, in place: work on a copy."
+            return CellOutcome("wrong (hidden test)", message, printed)
         return CellOutcome("passed", "", own.getvalue() + printed)
 
     def failed(
@@ -297,7 +302,8 @@ class Checker:
         """The check runs in the sandbox, in a process of its own with cells that were screened."""
         from classroom.screen import screen
 
-        cells, modules, refused = [], {}, []
+        modules: dict[str, Any] = {}
+        cells, refused = [], []
         for name, source in self.done:
             reason, modules = screen(source, modules)
             if reason:
@@ -313,12 +319,15 @@ class Checker:
             "setup": self.setup,
             "functions": functions,
             "visible": visible,
-            "hidden": hidden,
             "seconds": max(0.1, min(self.limits.cell_seconds, self.left())),
         }
         self.clean.deadline += 2  # its own child is stopped first
         try:
             reply, _ = self.clean.ask(order)
+            if isinstance(reply, dict) and reply.get("verdict") == "visible tests passed":
+                reply, _ = self.clean.ask({"hidden": hidden})
+            if not isinstance(reply, dict) or "ended" not in reply:
+                self.clean.listen()  # until the child has ended
         except self.stopped() as stopped:
             self.close_one("clean")
             return CellOutcome("stopped", f"Your answer was stopped: {stopped}.")

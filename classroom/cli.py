@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from classroom.grade import Report
 
 app = typer.Typer(
     help="Exercises for a class, and for a reader alone.",
@@ -85,7 +88,7 @@ def chapters_handed_in(root: Path) -> list[str]:
     return sorted({path.name for path in found})
 
 
-def show(root: Path, report) -> None:  # type: ignore[no-untyped-def]
+def show(root: Path, report: Report) -> None:
     """Print what was done, and where the results are."""
     print(
         f"{report.chapter}: {report.submissions} submissions, {report.checked} checked in "

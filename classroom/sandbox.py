@@ -9,6 +9,7 @@ refuses, unless the instructor says that the submissions are trusted.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+from classroom.seccomp import program
 from classroom.types import Limits, SandboxKind
 
 HOME = "/home/answers"
@@ -73,13 +75,32 @@ def bubblewrap_problem() -> str:
     """Why bubblewrap cannot be used here; empty if it can."""
     if shutil.which("bwrap") is None:
         return "there is no command bwrap"
+    number = filter_of_calls()
     probe = subprocess.run(
-        [*bubblewrap_command(Limits()), sys.executable, "-c", "print('works')"],
+        [
+            *bubblewrap_command(Limits()),
+            *(() if number is None else ("--seccomp", str(number))),
+            *(sys.executable, "-c", "print('works')"),
+        ],
         capture_output=True,
         text=True,
         timeout=60,
+        pass_fds=() if number is None else (number,),
     )
+    if number is not None:
+        os.close(number)
     return "" if probe.stdout.strip() == "works" else probe.stderr.strip()[-300:] or "it fails"
+
+
+def filter_of_calls() -> int | None:
+    """An open file with the filter of system calls; None where none is known."""
+    content = program()
+    if not content:
+        return None
+    reader, writer = os.pipe()
+    os.write(writer, content)
+    os.close(writer)
+    return reader
 
 
 def environment() -> dict[str, str]:
@@ -100,7 +121,10 @@ def environment() -> dict[str, str]:
 
 def bubblewrap_command(limits: Limits) -> list[str]:
     """What to put before a command so that it runs in the sandbox."""
-    command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    program = shutil.which("bwrap")
+    if program is None:
+        raise SandboxError("there is no command bwrap")
+    command = [program, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     command += ["--uid", "65534", "--gid", "65534", "--hostname", "answers", "--clearenv"]
     for name, value in environment().items():
         command += ["--setenv", name, value]
@@ -122,8 +146,20 @@ def bubblewrap_command(limits: Limits) -> list[str]:
     size = str(limits.file_megabytes * 2**20)
     command += ["--proc", "/proc", "--dev", "/dev"]
     for folder in ("/tmp", HOME, "/dev/shm"):
-        command += ["--size", size, "--tmpfs", folder]
-    return [*command, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", HOME]
+        command += [*(["--size", size] if knows("--size") else []), "--tmpfs", folder]
+    if knows("--disable-userns"):
+        command += ["--unshare-user", "--disable-userns"]  # no namespaces inside of this one
+    # /proc/sys belongs to the host, and is writable for its administrator.
+    for folder in ("/proc", "/dev", "/"):
+        command += ["--remount-ro", folder]
+    return [*command, "--chdir", HOME]
+
+
+@functools.cache
+def knows(option: str) -> bool:
+    """Whether the bubblewrap of this machine has an option that older ones lack."""
+    found = subprocess.run(["bwrap", "--help"], capture_output=True, text=True)
+    return option in found.stdout
 
 
 def container_command(image: str, engine: str, limits: Limits) -> list[str]:
@@ -150,26 +186,38 @@ class Sandboxed:
     Attributes:
         killed: why the watch has stopped it, empty as long as it has not.
         peak_megabytes: the largest memory of all its processes together.
+        last_words: what it has written to its standard error, once it is closed.
     """
 
     def __init__(
         self, kind: SandboxKind, limits: Limits, image: str = "", engine: str = ""
     ) -> None:
+        seen, given = os.environ | {"OMP_NUM_THREADS": "1"}, environment()
+        number: int | None = None
         if kind == "bubblewrap":
-            command = [*bubblewrap_command(limits), sys.executable, "-P", "-m"]
+            command = bubblewrap_command(limits)
+            number = filter_of_calls()
+            if number is not None:
+                command += ["--seccomp", str(number)]
+            command += [sys.executable, "-P", "-m"]
+            seen = given  # /proc/1/environ in the sandbox is what bubblewrap itself was given
         elif kind == "container":
             command = [*container_command(image, engine, limits), "python", "-P", "-m"]
         else:
             command = [sys.executable, "-P", "-m"]
         self.limits, self.killed, self.peak_megabytes = limits, "", 0.0
+        self.last_words = ""
         self.process = subprocess.Popen(
             [*command, "classroom.answering"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": environment()["PYTHONPATH"], "OMP_NUM_THREADS": "1"},
+            env=seen | {"PYTHONPATH": given["PYTHONPATH"]},
             start_new_session=True,
+            pass_fds=() if number is None else (number,),
         )
+        if number is not None:
+            os.close(number)
         self.stopped = threading.Event()
         self.watch = threading.Thread(target=self.look, daemon=True)
         self.watch.start()
@@ -185,15 +233,13 @@ class Sandboxed:
                 family = [root, *root.children(recursive=True)]
             except psutil.NoSuchProcess:
                 return
-            used = 0.0
-            for each in family:
-                with contextlib.suppress(psutil.Error):
-                    used += each.memory_info().rss / 2**20
-            self.peak_megabytes = max(self.peak_megabytes, used)
-            if used > self.limits.memory_megabytes:
-                self.killed = f"it used more than {self.limits.memory_megabytes} MB of memory"
-            elif len(family) > self.limits.processes:
+            if len(family) > self.limits.processes:
                 self.killed = f"it started more than {self.limits.processes} processes"
+            else:
+                used = sum(megabytes(each) for each in family)
+                self.peak_megabytes = max(self.peak_megabytes, used)
+                if used > self.limits.memory_megabytes:
+                    self.killed = f"it used more than {self.limits.memory_megabytes} MB of memory"
             if self.killed:
                 self.kill()
                 return
@@ -216,7 +262,21 @@ class Sandboxed:
         self.stopped.set()
         self.process.wait(timeout=20)
         self.watch.join(timeout=5)
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+        errors = self.process.stderr
+        if errors is not None and not errors.closed:
+            os.set_blocking(errors.fileno(), False)
+            self.last_words = (errors.read(2**16) or b"").decode("utf8", "replace")
+        for stream in (self.process.stdin, self.process.stdout, errors):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
+
+
+def megabytes(process: psutil.Process) -> float:
+    """The memory of a process; what it shares with others is divided between them."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        try:
+            return process.memory_full_info().pss / 2**20
+        except (psutil.AccessDenied, AttributeError):  # AttributeError: not on Linux
+            return process.memory_info().rss / 2**20
+    return 0.0

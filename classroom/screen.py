@@ -18,8 +18,9 @@ import torch
 
 MODULES = {
     *("abc", "collections", "collections.abc", "contextlib", "copy", "dataclasses", "fractions"),
+    *("sklearn.datasets", "sklearn.linear_model"),
     *("functools", "itertools", "math", "numpy", "numpy.linalg", "numpy.random", "random"),
-    *("re", "statistics", "string", "torch", "torch.autograd", "torch.autograd.functional"),
+    *("re", "statistics", "torch", "torch.autograd", "torch.autograd.functional"),
     *("torch.distributions", "torch.fft", "torch.func", "torch.linalg", "torch.nn"),
     *("torch.nn.functional", "torch.nn.init", "torch.nn.utils", "torch.optim"),
     *("torch.optim.lr_scheduler", "torch.random", "torch.special", "typing", "warnings"),
@@ -34,7 +35,9 @@ ATTRIBUTES = {
     *("ag_frame", "tb_frame", "tb_next", "with_traceback", "mro", "settrace", "setprofile"),
     *("builtins", "ctypes", "gc", "importlib", "inspect", "io", "multiprocessing", "os", "pathlib"),
     *("pickle", "shutil", "signal", "socket", "subprocess", "sys", "threading", "traceback"),
-    *("types", "weakref", "linecache", "attrgetter", "methodcaller", "format_map"),
+    *("types", "weakref", "linecache", "attrgetter", "methodcaller", "format", "format_map"),
+    *("get_type_hints", "update_wrapper", "wraps", "singledispatch", "singledispatchmethod"),
+    *("make_dataclass", "ForwardRef"),
     *("hub", "jit", "ops", "classes", "package", "library", "serialization", "distributed"),
     *("overrides", "load", "save", "compile", "from_file", "tofile", "fromfile", "memmap"),
     *("ctypeslib", "lib", "f2py", "data_ptr", "untyped_storage", "storage", "_C"),
@@ -96,6 +99,8 @@ class Screen(ast.NodeVisitor):
             self.imported.discard(node.id)
         elif node.id in self.modules:
             self.refuse(node, f"the module {node.id} as a value: use what is in it")
+        elif node.id == "type":  # with three arguments it makes classes that lie about themselves
+            self.refuse(node, "type as a value")
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         name = node.attr
@@ -110,13 +115,10 @@ class Screen(ast.NodeVisitor):
                 root(base) in self.imported or (taken(name) and name not in SETTABLE)
             ):
                 self.refuse(node, f"setting or deleting the attribute {name}")
-        module = self.module(node.value)
-        if module is None:
+        if self.module(node) is not None:  # a longer chain visits its last attribute only
+            self.refuse(node, f"the module {ast.unparse(node)} as a value: use what is in it")
+        if self.module(node.value) is None:
             self.visit(node.value)
-        else:
-            found = getattr(module, name, None)
-            if isinstance(found, types.ModuleType) and found.__name__ not in MODULES:
-                self.refuse(node, f"the module {found.__name__}")
 
     def module(self, node: ast.expr) -> types.ModuleType | None:
         """The module that an expression such as torch.nn stands for."""
@@ -134,9 +136,16 @@ class Screen(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         function = node.func
         if isinstance(function, ast.Attribute) and function.attr == "format":
-            text = function.value
-            if not isinstance(text, ast.Constant) or "._" in str(text.value):
+            if not isinstance(function.value, ast.Constant):
                 self.refuse(node, "format of a text that is not written out")
+            self.visit(function.value)
+            for each in [*node.args, *node.keywords]:
+                self.visit(each)
+            return
+        is_type = isinstance(function, ast.Name) and function.id == "type"
+        if is_type and len(node.args) == 1 and not node.keywords:
+            self.visit(node.args[0])
+            return
         if isinstance(function, ast.Name) and function.id == "getattr" and len(node.args) >= 2:
             name = node.args[1]
             if isinstance(name, ast.Constant) and isinstance(name.value, str):
@@ -167,8 +176,10 @@ class Screen(ast.NodeVisitor):
 
     def visit_Constant(self, node: ast.Constant) -> None:
         # A field such as {0.__globals__} of a format string reaches into objects.
-        is_code = isinstance(node.value, str) and id(node) not in self.docstrings
-        if is_code and ("__" in node.value or "._" in node.value):
+        text = node.value
+        if not isinstance(text, str) or id(node) in self.docstrings:
+            return
+        if "__" in text or "._" in text:
             self.refuse(node, "a text with two underscores")
 
     def visit_MatchClass(self, node: ast.MatchClass) -> None:

@@ -223,7 +223,7 @@ class Decoder:
         )
         return found.reshape([length(each) for each in shape])
 
-    def build_scalar(self, parts: list) -> np.generic:
+    def build_scalar(self, parts: list) -> Any:
         return self.build_array(parts)[()]
 
     def build_known(self, number: int) -> torch.Tensor:

@@ -50,7 +50,7 @@ class Answers:
         self.sandboxed = Sandboxed(kind, limits, image, engine)
         self.deadline = time.monotonic() + 60
         self.reason = "the time limit"
-        self.graph = 0
+        self.changed = False  # whether a call has changed an argument in place
         self.printed: list[str] = []
         self.errors: list[dict[str, Any]] = []  # of the student's code, for the feedback
         megabyte = 2**20
@@ -62,7 +62,7 @@ class Answers:
                 "RLIMIT_CPU": int(limits.total_seconds) + 1,
                 "RLIMIT_DATA": limits.memory_megabytes * megabyte,
                 "RLIMIT_FSIZE": limits.file_megabytes * megabyte,
-                "RLIMIT_NOFILE": 256,
+                "RLIMIT_NOFILE": 64,
             },
         }
         try:
@@ -70,10 +70,8 @@ class Answers:
         except Stopped as stopped:
             ready = stopped
         if not isinstance(ready, dict) or ready.get("ready") is not True:
-            self.sandboxed.kill()
-            stream = self.sandboxed.process.stderr
-            text = (stream.read() if stream else b"").decode("utf8", "replace")[-2000:]
             self.close()
+            text = self.sandboxed.last_words[-2000:]
             raise SandboxError(f"the process of the answers does not start ({kind}):\n{text}")
 
     # --- Messages ---
@@ -86,11 +84,20 @@ class Answers:
         """
         try:
             self.send(pack(order, buffers or []))
+        except NotTransferable as problem:
+            raise self.stop(f"its arguments cannot be sent ({problem})") from None
+        except BrokenPipeError:
+            raise self.stop(self.ending()) from None
+        return self.listen()
+
+    def listen(self) -> tuple[Any, list[bytes]]:
+        """Wait for a reply; raises as ``ask`` does."""
+        try:
             total, text = unpack_head(self.receive(HEAD.size))
             return unpack_body(self.receive(total), text)
         except NotTransferable as problem:
             raise self.stop(f"its process sent a reply that cannot be read ({problem})") from None
-        except (BrokenPipeError, EOFError):
+        except EOFError:
             raise self.stop(self.ending()) from None
 
     def ending(self) -> str:
@@ -230,6 +237,7 @@ class RemoteFunction:
             original = sent.tensors[number]
             with torch.no_grad():
                 if tree is not None:
+                    self.answers.changed = True
                     original.data = decoder(tree).to(original.dtype)
                 if gradient is not None and original.is_leaf and original.requires_grad:
                     new = decoder(gradient)
@@ -237,6 +245,7 @@ class RemoteFunction:
             if original.is_leaf and original.is_floating_point() and flag != original.requires_grad:
                 original.requires_grad_(bool(flag))
         for number, tree in reply["refilled"]:
+            self.answers.changed = True
             refill(sent.containers[number], decoder(tree))
         torch.set_grad_enabled(reply["grad_enabled"] is True)
         if reply["default_dtype"] in ("float32", "float64", "float16", "bfloat16"):
