@@ -81,6 +81,32 @@ def grade(
         raise typer.Exit(1)
 
 
+@app.command()
+def exercises(
+    chapter: Annotated[
+        str | None, typer.Option(help="Such as 04_gan_minimax; by default all.")
+    ] = None,
+    root: Folder = Path("."),
+) -> None:
+    """Your own copies of the exercises, with hints and solutions; what you have done stays."""
+    from classroom.self_study import write
+
+    try:
+        write(root.resolve(), chapter=chapter)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def progress(root: Folder = Path(".")) -> None:
+    """Which of your exercises are solved."""
+    from classroom.progress import progress_table
+    from classroom.self_study import FOLDER
+
+    print(progress_table(root.resolve() / FOLDER))
+
+
 def chapters_handed_in(root: Path) -> list[str]:
     """The chapters with files in the inbox or with submissions."""
     private = root / "grading"

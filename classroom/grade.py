@@ -128,7 +128,12 @@ def grade(
     check_all(root, tasks, report, jobs, scheduler, settings)
     report.checking_seconds = time.monotonic() - began
     began = time.monotonic()
-    record(root, api, chapter, [who for who in found if who not in report.failed], report, settings)
+    set_deadline(chapter, settings)
+    for who in tqdm(found, desc="recording", unit=""):
+        if who not in report.failed:
+            # Recorded again only if it was checked again: a person's points would have to be
+            # confirmed. The feedback is always new, it also has what a person has written.
+            record(root, api, chapter, who, report, is_new=who in tasks)
     write_grades(root)
     report.summary = write_summary(root, chapter)
     report.recording_seconds = time.monotonic() - began
@@ -239,24 +244,31 @@ def check_all(
 # --- Recording -----------------------------------------------------------------------------------
 
 
-def record(
-    root: Path, api: Any, chapter: str, students: list[str], report: Report, settings: Settings
-) -> None:
-    """Enter the outcomes into the gradebook, and write the feedback."""
+def set_deadline(chapter: str, settings: Settings) -> None:
+    """Bring the deadline in the gradebook in step with the settings."""
     from nbgrader.api import Gradebook
 
     deadline = settings.deadlines.get(chapter)
     with Gradebook(settings.gradebook_url, settings.course_id) as gradebook:
         due = None if deadline is None else deadline.astimezone(UTC).replace(tzinfo=None)
         gradebook.update_or_create_assignment(chapter, duedate=due)
-    returned = root / "grading" / "returned" / chapter
+
+
+def record(
+    root: Path, api: Any, chapter: str, student: str, report: Report, *, is_new: bool
+) -> None:
+    """Enter an outcome into the gradebook, and write the feedback."""
+    private = root / "grading"
+    graded = private / "autograded" / student / chapter / f"{chapter}.ipynb"
+    steps = [api.generate_feedback]
+    if is_new or not graded.exists():
+        steps.insert(0, api.autograde)
+    for step in steps:
+        result = step(chapter, student, force=True)
+        if not result["success"]:
+            report.failed[student] = result.get("error", "") + result.get("log", "")
+            return
+    returned = private / "returned" / chapter
     returned.mkdir(parents=True, exist_ok=True)
-    for student in tqdm(students, desc="recording", unit=""):
-        for step in (api.autograde, api.generate_feedback):
-            result = step(chapter, student, force=True)
-            if not result["success"]:
-                report.failed[student] = result.get("error", "") + result.get("log", "")
-                break
-        else:
-            page = root / "grading" / "feedback" / student / chapter / f"{chapter}.html"
-            shutil.copyfile(page, returned / f"{student}.html")
+    page = private / "feedback" / student / chapter / f"{chapter}.html"
+    shutil.copyfile(page, returned / f"{student}.html")

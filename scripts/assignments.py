@@ -1,25 +1,26 @@
 """Make the student versions of the exercises: chapters/exercises/NN_name -> release/NN_name.
 
 nbgrader removes the solutions and the hidden tests and records the graded cells in the gradebook.
-The paired text (.md) is the source: a notebook that is not in step with it is rebuilt first.
+The paired text (.md) is the source: a notebook that is not in step with it is rebuilt first. Points
+that grading.toml changes are changed in the released notebook and in the gradebook.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import shutil
 import sys
-import sysconfig
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import notebooks
-from traitlets.config import Config
-from traitlets.config.loader import PyFileConfigLoader
+
+from classroom.grade import SOURCE, nbgrader
+from classroom.settings import load, with_points
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE = Path("chapters", "exercises")
 
 
 @dataclass(frozen=True)
@@ -37,20 +38,14 @@ def chapters(root: Path) -> list[str]:
     return sorted(path.stem for path in texts if path.stem == path.parent.name)
 
 
-def load_config(root: Path) -> Config:
-    """The settings of the nbgrader_config.py in ``root``."""
-    return PyFileConfigLoader("nbgrader_config.py", path=str(root)).load_config()
-
-
 def release(root: Path, chapter: str) -> Released:
     """Write ``release/<chapter>/<chapter>.ipynb``, replacing an earlier version.
 
     Raises:
-        ValueError: if there are no exercises of this name.
+        ValueError: if there are no exercises of this name, or grading.toml gives points to a part
+            that does not exist.
         RuntimeError: if nbgrader refuses the source; the message holds its log.
     """
-    from nbgrader.apps import NbGraderAPI  # slow to import; --help should not wait for it
-
     if chapter not in chapters(root):
         raise ValueError(
             f"chapter must be one of {chapters(root)}, got {chapter!r}; the exercises of a chapter "
@@ -60,9 +55,17 @@ def release(root: Path, chapter: str) -> Released:
     if not notebooks.is_in_step(text):
         notebooks.refresh(text)
         print(f"{text.with_suffix('.ipynb').relative_to(root)}: rebuilt from the text")
-    # To create the gradebook nbgrader starts the program alembic, which it looks for on the PATH.
-    os.environ["PATH"] = sysconfig.get_path("scripts") + os.pathsep + os.environ.get("PATH", "")
-    result = NbGraderAPI(config=load_config(root)).generate_assignment(chapter, force=True)
+    api, overrides = nbgrader(root), load(root).points.get(chapter, {})
+    with tempfile.TemporaryDirectory() as folder:
+        if overrides:
+            changed = with_points(
+                nbformat.read(text.with_suffix(".ipynb"), as_version=4), overrides
+            )
+            copied = Path(folder) / chapter
+            shutil.copytree(text.parent, copied)
+            nbformat.write(changed, copied / f"{chapter}.ipynb")
+            api.coursedir.source_directory = folder
+        result = api.generate_assignment(chapter, force=True)
     if not result["success"]:
         raise RuntimeError(f"nbgrader could not release {chapter}:\n{result['log']}")
     notebook = root / "release" / chapter / f"{chapter}.ipynb"

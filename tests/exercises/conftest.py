@@ -128,7 +128,8 @@ def cells(request: pytest.FixtureRequest) -> dict[str, str]:
 def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A course folder with every chapter's exercises released, as after a fresh clone."""
     root = tmp_path_factory.mktemp("course")
-    shutil.copy(ROOT / "nbgrader_config.py", root)
+    for name in ("nbgrader_config.py", "grading.toml"):
+        shutil.copy(ROOT / name, root)
     shutil.copytree(ROOT / assignments.SOURCE, root / assignments.SOURCE)
     for exercises in ALL:
         assignments.release(root, exercises.chapter)

@@ -13,6 +13,12 @@ import jupytext
 import nbformat
 import notebooks
 import pytest
+from nbgrader.api import Gradebook
+
+import classroom.grade
+from classroom.collect import collect
+from classroom.sandbox import bubblewrap_problem
+from classroom.settings import load
 
 # nbgrader's own habit of using its database session
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
@@ -39,21 +45,20 @@ def by_hand(exercises):
 
 def grade(course, exercises, student, sources):
     """Submit the released notebook with some cells filled in; returns the scores by cell."""
-    from nbgrader.api import Gradebook
-    from nbgrader.apps import NbGraderAPI
-
     chapter = exercises.chapter
     notebook = released(course, exercises)
     for cell in notebook.cells:
         name = cell.metadata.get("nbgrader", {}).get("grade_id")
         cell.source = sources.get(name, cell.source)
-    path = course / "grading" / "submitted" / student / chapter / f"{chapter}.ipynb"
-    path.parent.mkdir(parents=True)
-    nbformat.write(notebook, path)
-    config = assignments.load_config(course)
-    result = NbGraderAPI(config=config).autograde(chapter, student, force=True, create=True)
-    assert result["success"], result["log"]
-    with Gradebook(config.CourseDirectory.db_url, config.CourseDirectory.course_id) as gradebook:
+    inbox = course / "inbox" / student
+    inbox.mkdir(parents=True)
+    nbformat.write(notebook, inbox / f"{student}_{chapter}.ipynb")
+    collect(course, chapter, inbox)
+    is_trusted = bool(bubblewrap_problem())
+    report = classroom.grade.grade(course, chapter, student=student, is_trusted=is_trusted)
+    assert report.checked == 1 and not report.failed
+    settings = load(course)
+    with Gradebook(settings.gradebook_url, settings.course_id) as gradebook:
         grades = gradebook.find_submission_notebook(chapter, chapter, student).grades
         return {grade.name: grade.auto_score for grade in grades}
 
