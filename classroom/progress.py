@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import html
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from nbformat import NotebookNode
 
-from classroom.self_study import FOLDER, is_blank, read
+from classroom.self_study import FOLDER, course_of, is_blank, read
 
 State = Literal["solved", "written", "tried", "open"]
 # "written" is a derivation: nobody but its reader can say whether it is right.
@@ -50,6 +50,7 @@ class Chapter:
     """One chapter, and the notebook of it that the reader saved last."""
 
     name: str
+    title: str
     notebook: str
     parts: list[Part]
 
@@ -105,14 +106,14 @@ def read_progress(folder: Path) -> list[Chapter]:
     chapters: dict[str, Chapter] = {}
     for path in newest_first:
         notebook = read(path)
-        name = notebook.metadata.get("course", {}).get("chapter") if notebook is not None else None
-        if notebook is None or name is None:
+        if notebook is None or "chapter" not in course_of(notebook):
             continue
-        known = chapters.setdefault(name, Chapter(name, path.name, parts(notebook)))
+        name, title = (str(course_of(notebook).get(key)) for key in ("chapter", "title"))
+        known = chapters.setdefault(name, Chapter(name, title, path.name, parts(notebook)))
         if known.notebook != path.name:
             copies = {part.name: part for part in parts(notebook)}
             best = [better(part, copies.get(part.name, part)) for part in known.parts]
-            chapters[name] = Chapter(name, known.notebook, best)
+            chapters[name] = replace(known, parts=best)
     if not chapters:
         raise ValueError(
             f"folder must hold exercises, but there are none in {folder}; `make exercises`, or "
@@ -159,7 +160,7 @@ def progress_page(folder: Path) -> str:
         for name in STATES
     )
     return (
-        f'<div class="progress" style="max-width:46em"><p><b>{solved:g} of {total:g} points</b>, '
+        f'<div style="max-width:46em"><p><b>{solved:g} of {total:g} points</b>, '
         f'as of the last time you saved</p>{rows}<p style="font-size:85%">{legend}</p></div>'
     )
 
@@ -180,14 +181,13 @@ def _row(chapter: Chapter) -> str:
     )
     below = (
         f'<details style="font-size:85%"><summary>{len(left)} of {len(chapter.parts)} parts to do'
-        f"</summary><ul>{listed}</ul></details>"
+        f", with their points</summary><ul>{listed}</ul></details>"
         if left
         else '<div style="font-size:85%">all parts done</div>'
     )
-    title = chapter.name[:2] + " " + chapter.name[3:].replace("_", " ")
     return (
         f'<div style="margin:0 0 .9em"><div style="display:flex;justify-content:space-between;'
-        f'gap:1em"><a href="{html.escape(chapter.notebook)}">{html.escape(title)}</a>'
+        f'gap:1em"><a href="{html.escape(chapter.notebook)}">{html.escape(chapter.title)}</a>'
         f'<span style="white-space:nowrap">{chapter.points("solved"):g} of {chapter.points():g}'
         f'</span></div><div role="img" aria-label="{told}" style="display:flex;height:12px;'
         f'margin:.25em 0">{pieces}</div>{below}</div>'

@@ -101,7 +101,7 @@ def _place(fresh: NotebookNode, path: Path) -> tuple[Path | None, str]:
         _save(fresh, path)
         return path, "written"
     mine = read(path)
-    if mine is not None and _about(mine).get("version") == version:
+    if mine is not None and course_of(mine).get("version") == version:
         return None, "kept as it is, up to date"
     if mine is not None and _is_untouched(mine):
         _save(fresh, path)
@@ -109,7 +109,7 @@ def _place(fresh: NotebookNode, path: Path) -> tuple[Path | None, str]:
     beside = path.with_suffix(".new.ipynb")
     if beside.exists():
         other = read(beside)
-        if other is not None and _about(other).get("version") == version:
+        if other is not None and course_of(other).get("version") == version:
             return None, f"kept as it is; the course's new version is already in {beside.name}"
         if other is None or not _is_untouched(other):
             return None, (
@@ -141,7 +141,13 @@ def for_one_reader(source: NotebookNode, chapter: str) -> NotebookNode:
     notebook = new_notebook(cells=cells + _solutions(source))
     notebook.metadata.update({key: source.metadata[key] for key in ("kernelspec", "language_info")})
     version = _digest(notebook)
-    notebook.metadata.course = {"chapter": chapter, "version": version, "written": version}
+    title = cells[0].source.split("\n")[0].removeprefix("# Exercises for chapter ")
+    notebook.metadata.course = {
+        "chapter": chapter,
+        "title": title,
+        "version": version,
+        "written": version,
+    }
     return notebook
 
 
@@ -222,8 +228,8 @@ def read(path: Path) -> NotebookNode | None:
         return None
 
 
-def _about(notebook: NotebookNode) -> dict[str, Any]:
-    """The chapter, the course's version, and a hash of what was written into the file."""
+def course_of(notebook: NotebookNode) -> dict[str, Any]:
+    """The chapter and its title, the course's version, and a hash of what was written."""
     about = notebook.metadata.get("course", {})
     return about if isinstance(about, dict) else {}
 
@@ -237,7 +243,7 @@ def _digest(notebook: NotebookNode) -> str:
 
 def _is_untouched(notebook: NotebookNode) -> bool:
     ran = any(cell.get("outputs") for cell in notebook.cells)
-    return not ran and _about(notebook).get("written") == _digest(notebook)
+    return not ran and course_of(notebook).get("written") == _digest(notebook)
 
 
 def is_blank(cell: NotebookNode) -> bool:
