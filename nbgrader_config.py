@@ -48,11 +48,8 @@ c.Autograde.autograde_preprocessors = [
     "nbgrader.preprocessors.AssignLatePenalties",
     "nbgrader.preprocessors.CheckCellMetadata",
 ]
-c.GenerateFeedback.preprocessors = [
-    "nbgrader.preprocessors.GetGrades",
-    "classroom.nbgrader_plugins.FeedbackPage",
-    "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
-]
+c.GenerateFeedback.exporter_class = "classroom.feedback.FeedbackExporter"
+c.GenerateFeedback.preprocessors = []
 
 c.AssignLatePenalties.plugin_class = "classroom.late.LatePolicy"
 c.LatePolicy.grace_minutes = settings.late.grace_minutes

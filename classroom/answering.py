@@ -140,7 +140,10 @@ class Answers:
         error, result = None, None
         try:
             with torch.device("meta") if order["meta"] else contextlib.nullcontext():
-                result = self.namespace[order["function"]](*arguments, **options)
+                name = order["function"]
+                if name not in self.namespace:
+                    raise NameError(f"name {name!r} is not defined")
+                result = self.namespace[name](*arguments, **options)
         except BaseException as problem:
             error = describe(problem)
         encoder = Encoder(known=leaves)

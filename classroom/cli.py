@@ -104,7 +104,11 @@ def progress(root: Folder = Path(".")) -> None:
     from classroom.progress import progress_table
     from classroom.self_study import FOLDER
 
-    print(progress_table(root.resolve() / FOLDER))
+    try:
+        print(progress_table(root.resolve() / FOLDER))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
 
 
 def chapters_handed_in(root: Path) -> list[str]:

@@ -18,7 +18,6 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
-from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,8 @@ from traitlets.config.loader import PyFileConfigLoader
 
 from classroom.checking import check_submission
 from classroom.collect import clean_collected, collect
+from classroom.gradebook import open_gradebook
+from classroom.late import record_deadlines
 from classroom.nbgrader_plugins import outcome_path
 from classroom.sandbox import choose
 from classroom.settings import Settings, load
@@ -108,7 +109,9 @@ def grade(
     folder = inbox or root / "grading" / "inbox" / chapter
     if student is None:
         if folder.is_dir():
-            collect(root, chapter, folder)
+            for each in collect(root, chapter, folder):
+                if not each.student:  # nobody's: for the instructor to look at
+                    report.notes += [f"{each.path.name}: {problem}" for problem in each.problems]
         elif inbox is not None:
             raise ValueError(f"inbox must be a folder, got {inbox}")
         clean_collected(root, chapter)
@@ -128,14 +131,16 @@ def grade(
     check_all(root, tasks, report, jobs, scheduler, settings)
     report.checking_seconds = time.monotonic() - began
     began = time.monotonic()
-    set_deadline(chapter, settings)
+    with open_gradebook(root) as gradebook:
+        record_deadlines(gradebook, settings)
     for who in tqdm(found, desc="recording", unit=""):
         if who not in report.failed:
             # Recorded again only if it was checked again: a person's points would have to be
             # confirmed. The feedback is always new, it also has what a person has written.
             record(root, api, chapter, who, report, is_new=who in tasks)
     write_grades(root)
-    report.summary = write_summary(root, chapter)
+    if len(report.failed) < len(found):
+        report.summary = write_summary(root, chapter)
     report.recording_seconds = time.monotonic() - began
     return report
 
@@ -242,16 +247,6 @@ def check_all(
 
 
 # --- Recording -----------------------------------------------------------------------------------
-
-
-def set_deadline(chapter: str, settings: Settings) -> None:
-    """Bring the deadline in the gradebook in step with the settings."""
-    from nbgrader.api import Gradebook
-
-    deadline = settings.deadlines.get(chapter)
-    with Gradebook(settings.gradebook_url, settings.course_id) as gradebook:
-        due = None if deadline is None else deadline.astimezone(UTC).replace(tzinfo=None)
-        gradebook.update_or_create_assignment(chapter, duedate=due)
 
 
 def record(

@@ -239,11 +239,12 @@ def _gradebook_url(root: Path, value: Any) -> str:
                 "the environment variable GRADEBOOK_URL must begin with sqlite:// or "
                 "postgresql://, got something else; correct or unset it"
             )
-        return given
+        value = given
     if value == "":
         return f"sqlite:///{root.resolve() / 'grading' / 'gradebook.db'}"
     if not isinstance(value, str) or not DATABASES.match(value):
         raise _wrong(
             "gradebook.url", value, '"", or a text that begins with sqlite:// or postgresql://'
         )
-    return value
+    # Which driver the bare name means depends on the version of SQLAlchemy.
+    return re.sub("^postgresql://", "postgresql+psycopg2://", value)

@@ -255,7 +255,7 @@ def _kind(result: Result, cell: str, part: Part) -> str:
 def general(message: str) -> str:
     """A message without what differs from student to student: numbers, addresses, long tails."""
     message = re.sub(r"0x[0-9a-fA-F]+", "…", message.strip())
-    message = re.sub(r"(?<![A-Za-z_])[-+]?\d+(?:[.,]\d+)*(?:[eE][-+]?\d+)?", "…", message)
+    message = re.sub(r"(?<!\w)[-+]?\d+(?:[.,]\d+)*(?:\.(?!\s|$))?(?:[eE][-+]?\d+)?", "…", message)
     message = re.sub(r"…(?:[\s,]*…)+", "…", message)
     return message if len(message) <= LONGEST else message[:LONGEST] + " …"
 

@@ -9,6 +9,16 @@ from hostile_kit import Attack, Host, make_host
 from hostile_reach import REACH
 from hostile_resources import RESOURCES
 
-__all__ = ["BESIDE", "CHEATS", "FILES", "HOSTILE", "REACH", "RESOURCES", "Attack", "Host", "make_host"]
+__all__ = [
+    "BESIDE",
+    "CHEATS",
+    "FILES",
+    "HOSTILE",
+    "REACH",
+    "RESOURCES",
+    "Attack",
+    "Host",
+    "make_host",
+]
 
 HOSTILE: dict[str, Attack] = {**RESOURCES, **REACH, **CHEATS, **BESIDE, **FILES}

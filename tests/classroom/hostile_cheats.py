@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from textwrap import dedent, indent
+
 from hostile_kit import (
     HONEST,
-    TARGET,
     WRONG_VALUE,
     Attack,
     Host,
@@ -25,15 +26,15 @@ _PATCH_EVERYTHING = """
         setattr(math, name, yes)
     for name in ("allclose", "equal", "isclose", "isfinite", "is_tensor"):
         setattr(torch, name, yes)
-    for name in ("__eq__", "__lt__", "__gt__", "__le__", "__ge__", "__bool__", "allclose", "equal", "all"):
-        setattr(torch.Tensor, name, yes)
+    for name in ("eq", "lt", "gt", "le", "ge", "bool"):
+        setattr(torch.Tensor, f"__{name}__", yes)
+    torch.Tensor.allclose = torch.Tensor.equal = torch.Tensor.all = yes
     torch.testing.assert_close = yes
     class Forgiving(Exception):
         def __new__(cls, *arguments):
             return None
     builtins.AssertionError = Forgiving
     builtins.__dict__["all"] = builtins.__dict__["any"] = yes
-    builtins.exec = builtins.eval = builtins.compile = lambda *arguments, **options: None
 """
 
 _PATCH_BUILTINS = """
@@ -84,8 +85,8 @@ _REPLACE_THE_CALLER = """
 
 _WRITE_TO_EVERYTHING = """
     import json, struct
-    text = json.dumps({{"tree": {{"result": True, "passed": True, "verdict": "passed", "error": None}},
-                       "lengths": []}}).encode()
+    tree = {{"result": True, "passed": True, "verdict": "passed", "error": None}}
+    text = json.dumps({{"tree": tree, "lengths": []}}).encode()
     forged = struct.pack("!4sQI", b"ANSW", len(text), len(text)) + text
     for number in range(256):
         try:
@@ -96,10 +97,9 @@ _WRITE_TO_EVERYTHING = """
 """
 
 
-def _forged(content: str, where=at_call) -> Attack:
-    return in_answers(
-        where(_WRITE_TO_EVERYTHING.format(content=content), WRONG_VALUE), keeps=False, reason="."
-    )
+def _forged(content: str, where=at_call, loses: tuple[str, ...] = ()) -> Attack:
+    make = where(_WRITE_TO_EVERYTHING.format(content=content), WRONG_VALUE)
+    return in_answers(make, keeps=False, reason=".", loses=loses)
 
 
 # --- What is handed back -------------------------------------------------------------------------
@@ -109,7 +109,8 @@ _LIARS = """
         def __eq__(self, other): return True
         def __ne__(self, other): return False
         __lt__ = __gt__ = __le__ = __ge__ = __bool__ = __contains__ = lambda *arguments: True
-        __sub__ = __rsub__ = __add__ = __abs__ = __neg__ = __getitem__ = lambda self, *arguments: self
+        __sub__ = __rsub__ = __add__ = __abs__ = __neg__ = lambda self, *arguments: self
+        __getitem__ = lambda self, index: self
         __float__ = lambda self: 0.0
         __hash__ = lambda self: 0
         __len__ = lambda self: 2
@@ -153,8 +154,8 @@ def _returns(expressions: dict[str, str], prelude: str = "") -> Attack:
     def build(host: Host, released) -> bytes:
         hostile = {}
         for part, expression in expressions.items():
-            body = "\n".join("    " + line for line in expression.strip().split("\n"))
-            top = targets(host) + "\n" + prelude if prelude else "import os, sys"
+            body = indent(expression.strip(), "    ")
+            top = f"{targets(host)}\n{dedent(prelude)}" if prelude else "import os, sys"
             hostile[part] = f"{top}\ndef {part}({arguments[part]}):\n{body}"
         return to_bytes(filled_in(released, honest_answers() | hostile))
 
@@ -173,6 +174,13 @@ CHEATS: dict[str, Attack] = {
     "patches_the_builtins": in_answers(
         at_definition(_PATCH_BUILTINS, WRONG_VALUE), keeps=False, reason="."
     ),
+    # Its own later cells are then not run either.
+    "replaces_exec": in_answers(
+        at_definition("import builtins\nbuiltins.exec = lambda *arguments: None", WRONG_VALUE),
+        keeps=False,
+        reason="not defined",
+        loses=HONEST[1:],
+    ),
     "hooks_into_everything": in_answers(
         at_definition(_HOOKS, WRONG_VALUE), keeps=False, reason="."
     ),
@@ -181,7 +189,8 @@ CHEATS: dict[str, Attack] = {
     ),
     "forges_a_reply": _forged("forged"),
     "forges_many_replies": _forged("forged * 100"),
-    "forges_replies_before_it_is_asked": _forged("forged * 20", at_definition),
+    # They answer the orders for its own other parts, too.
+    "forges_replies_before_it_is_asked": _forged("forged * 20", at_definition, HONEST[1:]),
     "writes_garbage": _forged("b'\\xff' * 65536"),
     "announces_a_giant_message": _forged("struct.pack('!4sQI', b'ANSW', 2**63, 2**31)"),
     "announces_and_never_sends": _forged("struct.pack('!4sQI', b'ANSW', 2**27, 100)"),
@@ -194,7 +203,7 @@ CHEATS: dict[str, Attack] = {
             "double_sigmoid_floors": "return Liar(), Liar()",
             "optimal_discriminator": "return torch.zeros(3).as_subclass(LyingTensor)",
         },
-        "import os\n" + "\n".join(line[4:] for line in _LIARS.split("\n")),
+        _LIARS,
     ),
     "returns_what_is_too_large": _returns(
         {
@@ -205,6 +214,29 @@ CHEATS: dict[str, Attack] = {
             "double_sigmoid_floors": _DEEP,
             "optimal_discriminator": _CYCLE,
             "generator_criterion": "return range(10**15)",
+        }
+    ),
+    # The limits of the answers' own side are in the student's hands.
+    "returns_more_than_its_side_may_send": _returns(
+        {
+            "diagnose": "return 'x' * 60_000_000",
+            "value_from_logits": "return torch.zeros(100_000_000, dtype=torch.bool)",
+            "double_sigmoid_floors": "return 'x' * 100_000_000, 'y' * 100_000_000",
+            "minimax_gradient": "return a.new_zeros(30_000_000)",
+            "generator_criterion": "return float('nan')",
+        },
+        """
+            import classroom.values as values
+            values.MAX_TEXT = values.MAX_MESSAGE = values.MAX_NODES = 2**40
+        """,
+    ),
+    "changes_its_arguments": _returns(
+        {
+            "value_from_logits": "real_logits.zero_(); return fake_logits.zero_().sum()",
+            "minimax_gradient": "a.data = a.data.new_empty(0); return a",
+            "optimal_discriminator": "p_data.zero_(); p_g.zero_(); return p_g.clone()",
+            "generator_criterion": "p_data.data = p_g.data = torch.empty(0); return 0.0",
+            "least_squares_discriminator": "p_data.zero_(); p_g.zero_(); return p_g.clone()",
         }
     ),
     "returns_what_is_strange": _returns(
@@ -228,8 +260,8 @@ CHEATS: dict[str, Attack] = {
             ),
             "value_from_logits": "raise ValueError('x' * 10**8)",
             "minimax_gradient": "raise GeneratorExit",
-            "diagnose": "raise type('<script>alert(1)</script>', (Exception,), {})('\\x1b[31m')",
-            "double_sigmoid_floors": "raise ExceptionGroup('a', [ValueError(i) for i in range(10**4)])",
+            "diagnose": "raise type('<script>alert(1)</script>', (Exception,), {})('\\x1b[31')",
+            "double_sigmoid_floors": "raise ExceptionGroup('a', [ValueError(0)] * 99999)",
             "optimal_discriminator": (
                 "class Slow(Exception):\n"
                 "    def __str__(self):\n"
@@ -255,10 +287,21 @@ CHEATS: dict[str, Attack] = {
         keeps=True,
         reason="",
     ),
+    "text_with_scripts": in_answers(
+        lambda host: {
+            "least_squares_derivation": "<script>alert('derived')</script>\n\n"
+            "[a link](javascript:alert(1)) <img src=x onerror=alert(2)>"
+            "<a href='&#106;avascript:alert(3)'>x</a><iframe srcdoc='<script>alert(4)</script>'>"
+        },
+        keeps=False,
+        reason="",
+        extra=lambda host: {"diagnose": "<script>alert('a cell')</script>"},
+    ),
     "blames_with_markup": in_answers(
-        at_call("raise ValueError(\"<script>alert('raised')</script><img src=x onerror=alert(1)>\")"),
+        at_call(
+            "raise ValueError(\"<script>alert('raised')</script><img src=x onerror=alert(1)>\")"
+        ),
         keeps=False,
         reason="alert",
     ),
 }
-

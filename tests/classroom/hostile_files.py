@@ -54,7 +54,8 @@ def _weaken(cell: NotebookJson, name: str) -> None:
 
 
 def _duplicate_checks(notebook: NotebookJson) -> None:
-    checks = [c for c in notebook["cells"] if c["metadata"].get("nbgrader", {}).get("grade")]
+    checks = [c for c in notebook["cells"] if c["metadata"].get("nbgrader", {}).get("points")]
+    checks = [cell for cell in checks if cell["cell_type"] == "code"]
     for cell in json.loads(json.dumps(checks)):
         cell["source"] = "pass"
         cell["id"] = cell["id"][::-1]
@@ -118,9 +119,15 @@ def _zip(fill, reason: str, earns: tuple[str, ...] = ()) -> Attack:
 
 
 def _climb(file: zipfile.ZipFile, honest: bytes, host: Host) -> None:
-    for name in ("../" * 12 + str(host.trace).lstrip("/"), str(host.trace), "..\\..\\trace"):
+    up = "../" * 12
+    for name in (
+        up + str(host.trace).lstrip("/"),
+        str(host.trace),
+        "..\\..\\trace",
+        up + "x.ipynb",
+    ):
         file.writestr(name, host.secret)
-    file.writestr("{chapter}.ipynb".format(chapter="04_gan_minimax"), honest)
+    file.writestr("04_gan_minimax.ipynb", honest)
 
 
 def _link(file: zipfile.ZipFile, honest: bytes, host: Host) -> None:
@@ -163,7 +170,7 @@ def _deep(n: int) -> bytes:
 
 
 _LARGE = b'{"cells": [], "metadata": {"x": "' + b"x" * (200 * 10**6) + b'"}}'
-_UNREADABLE = r"JSON|not a notebook|read"
+_UNREADABLE = r"no notebook|not UTF-8"
 _ODD_NAME = "{student}_\u202egpj.\u00e9\u0301\U0001f4a9 ;$(touch x)`id`'\"<b>&\n_{chapter}.ipynb"
 
 
@@ -178,11 +185,15 @@ FILES: dict[str, Attack] = {
     "cells_that_are_no_list": _bytes(b'{"nbformat": 4, "metadata": {}, "cells": {"a": 1}}', "cell"),
     "format_of_2013": _bytes(b'{"nbformat": 3, "worksheets": [{"cells": []}]}', "format"),
     "format_of_the_future": _edited(lambda n: n.update(nbformat=5), "format", earns=()),
-    "byte_order_mark": Attack(lambda host, released: b"\xef\xbb\xbf" + _honest(released), HONEST, ""),
+    "byte_order_mark": Attack(
+        lambda host, released: b"\xef\xbb\xbf" + _honest(released), HONEST, ""
+    ),
     "latin_1": _bytes('{"cells": ["é"]}'.encode("latin-1"), _UNREADABLE + "|UTF-8"),
     "edited_test_cells": _of_cells(_weaken, ""),
     "removed_test_cells": _edited(
-        lambda n: n.update(cells=[c for c in n["cells"] if not c["metadata"].get("nbgrader", {}).get("grade")]),
+        lambda n: n.update(
+            cells=[c for c in n["cells"] if not c["metadata"].get("nbgrader", {}).get("grade")]
+        ),
         "",
     ),
     "removed_answers": _edited(lambda n: n.update(cells=n["cells"][:1]), ".", earns=()),
@@ -192,19 +203,22 @@ FILES: dict[str, Attack] = {
     ),
     "invalid_metadata": _of_cells(_spoil_metadata, ""),
     "name_of_a_cell_that_is_no_text": _of_cells(
-        _spoil_names, "", earns=tuple(part for part in HONEST if part != "diagnose")
+        _spoil_names,
+        "",  # the id of the cell still tells which it is
     ),
     "cells_that_are_no_cells": _edited(_spoil_cells, ""),
     "twenty_thousand_cells": _edited(_grow, "500|cells"),
     "outputs_with_scripts": _edited(_add_outputs, ""),
-    "zip_that_climbs": _zip(_climb, r"\.\./|outside|absolute|path", earns=HONEST),
+    "zip_that_climbs": _zip(_climb, "out of the archive", earns=HONEST),
     "zip_with_a_link": _zip(_link, "link"),
     "zip_bomb": _zip(_bomb, "MB|ratio|compress"),
     "zip_that_lies_about_its_size": Attack(_lying_sizes, (), ".", "{student}_{chapter}.zip"),
     "zip_of_twenty_thousand_files": _zip(_many, "500|members|files"),
     "zip_in_zip_in_zip": _zip(_nested, "nest|zip"),
     "zip_that_is_broken": Attack(
-        lambda host, released: _archive(lambda file, honest, host: file.writestr("a", honest))(host, released)[:-50],
+        lambda host, released: _archive(lambda file, honest, host: file.writestr("a", honest))(
+            host, released
+        )[:-50],
         (),
         "zip",
         "{student}_{chapter}.zip",

@@ -1,7 +1,7 @@
 """What a hostile submission is built from, and what on the machine it aims at.
 
-The attacks are real. Each of those that could do damage outside a sandbox first calls ``outside()``,
-which stops it there: a sandbox that does not hold then fails a test and harms nothing.
+The attacks are real. Each of those that could do damage outside a sandbox first calls
+``outside()``, which stops it there: a sandbox that does not hold fails a test and harms nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from textwrap import dedent, indent
 
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell
 
 CHAPTER = "04_gan_minimax"
 
@@ -142,6 +142,17 @@ class Attack:
     chapter: str = CHAPTER
 
 
+def released_version(source: NotebookNode) -> NotebookNode:
+    """The notebook that students are given, as nbgrader makes it, without a gradebook."""
+    from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions
+
+    notebook = deepcopy(source)
+    stub = 'raise NotImplementedError("no answer yet: write it here, then run this cell")'
+    for preprocessor in (ClearSolutions(code_stub={"python": stub}), ClearHiddenTests()):
+        notebook, _ = preprocessor.preprocess(notebook, {})
+    return notebook
+
+
 def right_answers(chapter: str = CHAPTER) -> dict[str, str]:
     """A right answer to every autograded part, not in the words of the solution."""
     answers = importlib.import_module(f"answers_{chapter}")
@@ -152,6 +163,8 @@ def filled_in(
     released: NotebookNode, answers: Mapping[str, str], extra: Mapping[str, str] | None = None
 ) -> NotebookNode:
     """The released notebook with some cells answered, and a cell of one's own after some cells.
+
+    A cell of one's own is code, unless it begins with a tag.
 
     Raises:
         ValueError: if the notebook has no cell of such a name.
@@ -165,7 +178,8 @@ def filled_in(
         cell.source = answers.get(name, cell.source)
         cells.append(cell)
         if name in extra:
-            cells.append(new_code_cell(extra[name]))
+            is_text = extra[name].startswith("<")
+            cells.append((new_markdown_cell if is_text else new_code_cell)(extra[name]))
     if not names >= {*answers, *extra}:
         raise ValueError(
             f"answers and extra must name cells of the notebook, got {sorted({*answers, *extra})}; "

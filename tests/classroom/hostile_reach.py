@@ -7,10 +7,12 @@ from hostile_kit import Attack, at_call, at_definition, in_answers
 _DELETE = """
     outside()
     import shutil
-    for path in (HOST_GRADEBOOK, HOST_HOME, HOST_ROOT, os.path.expanduser("~"), os.getcwd(), "/tmp"):
+    own = os.path.expanduser("~"), os.getcwd(), "/tmp"
+    for path in (HOST_GRADEBOOK, HOST_HOME, HOST_ROOT, *own):
         shutil.rmtree(path, ignore_errors=True)
-    os.system(f"rm -rf --no-preserve-root {HOST_ROOT} /home /tmp /etc 2>/dev/null")
-    for path in (HOST_GRADEBOOK, HOST_TRACE, "/etc/passwd", "/usr/trace", sys.executable, torch.__file__):
+    os.system(f"rm -rf {HOST_ROOT} $HOME /tmp/* 2>/dev/null")
+    programs = sys.executable, torch.__file__
+    for path in (HOST_GRADEBOOK, HOST_TRACE, "/etc/passwd", "/usr/trace", *programs):
         try:
             with open(path, "a") as file:
                 file.write("x")
@@ -21,7 +23,9 @@ _DELETE = """
 """
 
 _SEARCH = """
-    needles = [text[::-1].encode() for text in (SECRET_BACKWARDS, HIDDEN_BACKWARDS, SOLUTION_BACKWARDS)]
+    backwards = SECRET_BACKWARDS, HIDDEN_BACKWARDS, SOLUTION_BACKWARDS
+    needles = [text[::-1].encode() for text in backwards]
+    passed_over = ("proc", "sys", "site-packages", "usr", "lib", "node_modules", ".git")
     ends, seen = (".py", ".md", ".ipynb", ".json", ".db", ".txt", ".csv", ".html", ".toml"), set()
     own = os.path.expanduser("~"), os.getcwd()
     until = time.monotonic() + 2.5
@@ -29,8 +33,7 @@ _SEARCH = """
         for folder, folders, files in os.walk(top):
             folders[:] = [
                 name for name in folders
-                if name not in ("proc", "sys", "site-packages", "usr", "lib", "node_modules", ".git")
-                and os.path.join(folder, name) not in seen
+                if name not in passed_over and os.path.join(folder, name) not in seen
             ]
             seen.add(folder)
             for name in files if time.monotonic() < until else ():
@@ -80,12 +83,17 @@ _PROCESSES = """
             pass
 """
 
+# Once, and not for longer than a check may take.
 _OWN_MEMORY = """
     import gc, re
+    until = time.monotonic() + 2
     marker = re.compile(rb"BEGIN " rb"HIDDEN TESTS\\n[a-z#]")
-    for thing in gc.get_objects():
+    for thing in gc.get_objects() if "looked" not in globals() else ():
+        if time.monotonic() > until:
+            break
         try:
-            for text in (thing.values() if type(thing) is dict else thing if type(thing) in (list, tuple) else ()):
+            parts = thing.values() if type(thing) is dict else thing
+            for text in parts if type(thing) in (dict, list, tuple) else ():
                 if type(text) is str and marker.search(text.encode("utf8", "replace")):
                     reached("the hidden tests among the objects of the interpreter")
         except RuntimeError:
@@ -94,7 +102,7 @@ _OWN_MEMORY = """
         with open("/proc/self/mem", "rb", buffering=0) as file, open("/proc/self/maps") as maps:
             for line in maps:
                 low, high = (int(part, 16) for part in line.split()[0].split("-"))
-                if "rw" in line and high - low < 2**28:
+                if "rw" in line and high - low < 2**26 and time.monotonic() < until:
                     try:
                         file.seek(low)
                         if marker.search(file.read(high - low)):
@@ -103,6 +111,7 @@ _OWN_MEMORY = """
                         pass
     except OSError:
         pass
+    globals()["looked"] = True
     frame = sys._getframe()
     while frame is not None:
         if "expected" in frame.f_locals or "expected" in frame.f_globals:
@@ -175,8 +184,10 @@ _PRIVILEGES = """
             print("a new namespace:", name)
     if libc.mount(b"/proc", b"/tmp", b"proc", 0, None) == 0:
         print("mounted proc in a namespace of its own")
-    for path in ("/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/sys/power/state", "/dev/mem",
-                 "/proc/sys/kernel/core_pattern", "/sys/fs/cgroup/cgroup.procs", "/dev/vda", "/dev/kmsg"):
+    for path in (
+        *("/proc/sys/kernel/hostname", "/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger"),
+        *("/sys/power/state", "/sys/fs/cgroup/cgroup.procs", "/dev/mem", "/dev/sda", "/dev/kmsg"),
+    ):
         try:
             with open(path, "r+b", buffering=0):
                 reached(f"opened {path} for writing")
@@ -209,9 +220,9 @@ REACH: dict[str, Attack] = {
         at_definition("print(dict(os.environ))"), keeps=True, reason=""
     ),
     "opens_sockets": in_answers(at_definition(_NETWORK), keeps=True, reason=""),
-    "kills_its_parents": in_answers(at_call(_KILL), keeps=True, reason=""),
+    "kills_its_parents": in_answers(at_definition(_KILL), keeps=True, reason=""),
     "kills_everything": in_answers(
-        at_call("""
+        at_definition("""
             outside()
             try:
                 os.kill(-1, 9)
@@ -224,9 +235,7 @@ REACH: dict[str, Attack] = {
     "kills_its_group": in_answers(
         at_call("outside()\nos.killpg(0, 9)"), keeps=False, reason="ended|died|process|stopped"
     ),
-    "stops_itself": in_answers(
-        at_call("os.kill(os.getpid(), 19)"), keeps=False, reason="second"
-    ),
+    "stops_itself": in_answers(at_call("os.kill(os.getpid(), 19)"), keeps=False, reason="second"),
     "stops_its_parent": in_answers(
         at_call("outside()\nos.kill(os.getppid() or os.getpid(), 19)"), keeps=True, reason=""
     ),
@@ -256,9 +265,11 @@ REACH: dict[str, Attack] = {
         reason="",
     ),
     "magics_and_shell_commands": in_answers(
-        lambda host: {"value_from_logits": f"!touch {host.trace}\n%env\n%%bash\ntouch {host.trace}"},
+        lambda host: {
+            "value_from_logits": f"!touch {host.trace}\n%env\n%%bash\ntouch {host.trace}"
+        },
         keeps=False,
-        reason="syntax|Syntax|magic",
+        reason="not defined",
         extra=lambda host: {
             "setup": f"get_ipython().system('touch {host.trace}')",
             "check_value_from_logits": f"%%bash\ntouch {host.trace}",

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from hostile_kit import Attack, Host, at_call, at_definition, in_answers, targets, value_function
+from hostile_kit import (
+    RIGHT_VALUE,
+    Attack,
+    Host,
+    at_call,
+    at_definition,
+    in_answers,
+    value_function,
+)
 
 TIME = r"second"
 MEMORY = r"memory|MemoryError|allocate"
@@ -63,17 +71,14 @@ def _gradient_hangs(host: Host) -> dict[str, str]:
                 while True:
                     pass
     """
-    right = "F.logsigmoid(real_logits).mean() + F.logsigmoid(-fake_logits).mean()"
-    return {"value_from_logits": value_function(function, f"Slow.apply({right})")}
+    return {"value_from_logits": value_function(function, f"Slow.apply({RIGHT_VALUE})")}
 
 
 RESOURCES: dict[str, Attack] = {
     "infinite_loop_at_definition": in_answers(
         at_definition("while True:\n    pass"), keeps=False, reason=TIME
     ),
-    "infinite_loop_at_call": in_answers(
-        at_call("while True:\n    pass"), keeps=False, reason=TIME
-    ),
+    "infinite_loop_at_call": in_answers(at_call("while True:\n    pass"), keeps=False, reason=TIME),
     "sleeps_for_a_year": in_answers(at_call("time.sleep(3e7)"), keeps=False, reason=TIME),
     "loop_that_ignores_every_signal": in_answers(at_call(_STUBBORN), keeps=False, reason=TIME),
     "loop_in_c_that_holds_the_interpreter": in_answers(
@@ -189,7 +194,8 @@ RESOURCES: dict[str, Attack] = {
             outside()
             for folder in (os.getcwd(), "/tmp", os.path.expanduser("~")):
                 try:
-                    os.truncate(os.open(os.path.join(folder, "sparse"), os.O_CREAT | os.O_RDWR), 10**13)
+                    with open(os.path.join(folder, "sparse"), "wb") as file:
+                        file.truncate(10**13)
                 except OSError as error:
                     print(error)
         """),
@@ -209,15 +215,15 @@ RESOURCES: dict[str, Attack] = {
         reason=f"{TIME}|space|files",
     ),
     "gigabyte_printed": in_answers(
-        at_call("for _ in range(1024):\n    print('x' * 2**20)"), keeps=False, reason=""
+        at_definition("for _ in range(1024):\n    print('x' * 2**20)"), keeps=True, reason=""
     ),
     "gigabyte_written_to_descriptor_1": in_answers(
-        at_call("""
+        at_definition("""
             for _ in range(1024):
                 os.write(1, b"x" * 2**20)
                 os.write(2, b"x" * 2**20)
         """),
-        keeps=False,
+        keeps=True,
         reason="",
     ),
     "million_lines_printed": in_answers(
@@ -253,12 +259,5 @@ RESOURCES: dict[str, Attack] = {
         keeps=False,
         reason="kB|characters|long|not defined",
     ),
-    "compile_time_bomb": in_answers(
-        lambda host: {
-            "value_from_logits": targets(host) + "\n" + value_function("x = ((1,) * 4000,) * 4000" * 1, "0.0")
-            + "\nx = 10 ** 10 ** 9"
-        },
-        keeps=False,
-        reason=f"{TIME}|{MEMORY}|passed|.",
-    ),
+    "power_tower": in_answers(at_definition("x = 10 ** 10 ** 9"), keeps=False, reason=TIME),
 }

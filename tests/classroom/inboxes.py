@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import re
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +13,11 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from classroom.collect import collect
+from classroom.students import is_safe
+
 CHAPTER = "04_gan_minimax"
+NAME = f"{CHAPTER}.ipynb"
 STUB = 'def half():\n    raise NotImplementedError("no answer yet")'
 TEXT_STUB = "YOUR ANSWER HERE"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -82,3 +88,25 @@ def archive(members: dict[str, bytes], hour: int = 12, method: int = zipfile.ZIP
             info.compress_type = method
             zipped.writestr(info, content)
     return file.getvalue()
+
+
+def by_student(root, inbox):
+    """What was collected, and a look at the disk: only the files that belong there."""
+    result = collect(root, CHAPTER, inbox)
+    for path in (root / "grading" / "submitted").rglob("*"):
+        is_folder = path.is_dir() and (path.name == CHAPTER or is_safe(path.name))
+        assert is_folder or path.name in (NAME, "timestamp.txt")
+    return {each.student: each for each in result if each.student}
+
+
+def code_of(root, student):
+    """The number in the code of the submission that will be graded; None for a blank one."""
+    folder = root / "grading" / "submitted" / student / CHAPTER
+    notebook = nbformat.read(folder / NAME, as_version=4)
+    nbformat.validate(notebook)
+    match = re.search(r"return ([\d.]+)", notebook.cells[3].source)
+    return float(match[1]) if match else None
+
+
+def unassigned(root):
+    return json.loads((root / "grading" / "problems" / f"{CHAPTER}.json").read_text("utf8"))

@@ -123,7 +123,7 @@ def test_a_chapter_that_does_not_exist_has_no_deadline(tmp_path):
 
 def test_the_environment_variable_goes_before_the_file_and_is_not_shown(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADEBOOK_URL", "postgresql://a:secret@b/c")
-    assert written(tmp_path, "").gradebook_url == "postgresql://a:secret@b/c"
+    assert written(tmp_path, "").gradebook_url == "postgresql+psycopg2://a:secret@b/c"
     monkeypatch.setenv("GRADEBOOK_URL", "mysql://a:secret@b/c")
     with pytest.raises(ValueError, match="GRADEBOOK_URL") as caught:
         load(tmp_path)

@@ -176,7 +176,7 @@ def test_errors_keep_their_kind(remote, answers):
         remote("solve")(torch.zeros(2, 2))
     with pytest.raises(TypeError, match="takes 1 positional"):
         remote("loud")(1, 2)
-    with pytest.raises(KeyError):
+    with pytest.raises(NameError, match="'no_such_function' is not defined"):
         remote("no_such_function")()
 
 
