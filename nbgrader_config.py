@@ -50,6 +50,8 @@ c.Autograde.autograde_preprocessors = [
 ]
 c.GenerateFeedback.exporter_class = "classroom.feedback.FeedbackExporter"
 c.GenerateFeedback.preprocessors = []
+# In the formgrader too: a derivation with a script in it must not run as the person who reads it.
+c.HTMLExporter.filters = {"markdown2html": "classroom.feedback_page.markdown"}
 
 c.AssignLatePenalties.plugin_class = "classroom.late.LatePolicy"
 c.LatePolicy.grace_minutes = settings.late.grace_minutes

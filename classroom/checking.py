@@ -12,11 +12,13 @@ import ast
 import contextlib
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+import unicodedata
 import warnings
 from dataclasses import asdict
 from typing import Any
@@ -388,6 +390,12 @@ def said(error: dict[str, Any]) -> str:
     return text + (" (" + "; ".join(lines) + ")" if lines else "")
 
 
+def harmless(text: str) -> str:
+    """A text without the control characters with which a terminal can be steered."""
+    text = re.sub(r"\x1b\[[0-9;?]*[ -/]*[@-~]", "", text)
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs"))
+
+
 @contextlib.contextmanager
 def alarm(seconds: float) -> Any:
     """Raise TimeIsUp in the code under ``with`` after so many seconds."""
@@ -421,6 +429,8 @@ def main() -> None:
     channel, sys.stdout = sys.stdout, sys.stderr  # nothing else may print there
 
     def report(group: str, name: str, outcome: CellOutcome) -> None:
+        # Somebody will read this in a terminal or a spreadsheet.
+        outcome.message, outcome.printed = harmless(outcome.message), harmless(outcome.printed)
         print(json.dumps([group, name, asdict(outcome)]), file=channel, flush=True)
 
     checker = Checker(task, report, data["image"], data["engine"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import secrets
 import shutil
 import signal
 import site
@@ -57,7 +58,7 @@ def choose(wanted: str = "auto", image: str = "", engine: str = "") -> SandboxKi
         problems.append(f"bubblewrap: {problem}")
     if wanted != "bubblewrap":
         try:
-            container_command(image, engine, Limits())
+            container_engine(image, engine)
         except SandboxError as error:
             problems.append(f"container: {error}")
         else:
@@ -141,12 +142,12 @@ def bubblewrap_command(limits: Limits) -> list[str]:
     folders = {sys.prefix, sys.base_prefix, *site.getsitepackages(), str(here)}
     folders.add(str(here.parent / "course_lib"))
     outside = [f for f in sorted(folders) if not f.startswith("/usr/") and Path(f).is_dir()]
-    for folder in outside:
-        command += ["--ro-bind", folder, folder]
     size = str(limits.file_megabytes * 2**20)
     command += ["--proc", "/proc", "--dev", "/dev"]
     for folder in ("/tmp", HOME, "/dev/shm"):
         command += [*(["--size", size] if knows("--size") else []), "--tmpfs", folder]
+    for folder in outside:  # after the empty folders: the course may be below one of them
+        command += ["--ro-bind", folder, folder]
     if knows("--disable-userns"):
         command += ["--unshare-user", "--disable-userns"]  # no namespaces inside of this one
     # /proc/sys belongs to the host, and is writable for its administrator.
@@ -162,21 +163,32 @@ def knows(option: str) -> bool:
     return option in found.stdout
 
 
-def container_command(image: str, engine: str, limits: Limits) -> list[str]:
+def container_engine(image: str, wanted: str) -> str:
+    """The engine that has the image; raises SandboxError, with the remedy, if there is none."""
+    problems = []
+    for name in [wanted] if wanted else ["podman", "docker"]:
+        if shutil.which(name) is None:
+            problems.append(f"there is no command {name}")
+            continue
+        found = subprocess.run([name, "image", "inspect", image], capture_output=True, text=True)
+        if found.returncode == 0:
+            return name
+        problems.append(f"{name} has no image {image!r}: {found.stderr.strip()[-200:]}")
+    raise SandboxError("; ".join(problems))
+
+
+def container_command(image: str, engine: str, limits: Limits, name: str) -> list[str]:
     """The same with a container. The image has the packages of the course installed."""
-    names = [engine] if engine else ["podman", "docker"]
-    found = next((name for name in names if shutil.which(name)), None)
-    if found is None:
-        raise SandboxError(f"there is no command {' or '.join(names)}")
-    command = [found, "run", "--rm", "--interactive", "--network=none", "--read-only"]
+    command = [engine, "run", "--rm", "--interactive", "--network=none", "--read-only"]
+    command += [f"--name={name}"]
     command += ["--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=65534:65534"]
     command += [f"--memory={limits.memory_megabytes}m", f"--memory-swap={limits.memory_megabytes}m"]
     command += [f"--pids-limit={limits.processes}", "--cpus=1"]
     for folder in ("/tmp", HOME, "/dev/shm"):
         command += [f"--tmpfs={folder}:size={limits.file_megabytes}m,mode=1777"]
-    for name, value in environment().items():
-        if name not in ("PATH", "PYTHONPATH"):
-            command += [f"--env={name}={value}"]
+    for variable, value in environment().items():
+        if variable not in ("PATH", "PYTHONPATH"):
+            command += [f"--env={variable}={value}"]
     return [*command, f"--workdir={HOME}", image]
 
 
@@ -202,11 +214,15 @@ class Sandboxed:
             command += [sys.executable, "-P", "-m"]
             seen = given  # /proc/1/environ in the sandbox is what bubblewrap itself was given
         elif kind == "container":
-            command = [*container_command(image, engine, limits), "python", "-P", "-m"]
+            found, name = container_engine(image, engine), f"answers-{secrets.token_hex(8)}"
+            # The container is no child of the program that starts it, and survives it.
+            self.ending = [found, "kill", name]
+            command = [*container_command(image, found, limits, name), "python", "-P", "-m"]
         else:
             command = [sys.executable, "-P", "-m"]
         self.limits, self.killed, self.peak_megabytes = limits, "", 0.0
         self.last_words = ""
+        self.ending: list[str] = []
         self.process = subprocess.Popen(
             [*command, "classroom.answering"],
             stdin=subprocess.PIPE,
@@ -246,6 +262,8 @@ class Sandboxed:
 
     def kill(self) -> None:
         """Stop the process and all that it has started."""
+        if self.ending:
+            subprocess.run(self.ending, capture_output=True, timeout=60)
         with contextlib.suppress(psutil.Error):
             root = psutil.Process(self.process.pid)
             family = [*root.children(recursive=True), root]

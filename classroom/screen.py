@@ -29,6 +29,7 @@ NAMES = {
     *("__import__", "breakpoint", "compile", "delattr", "dir", "eval", "exec", "exit", "getattr"),
     *("globals", "help", "input", "locals", "memoryview", "open", "quit", "setattr", "vars"),
     *("get_ipython", "copyright", "credits", "license"),
+    "type",  # with three arguments it makes classes that lie about themselves
 }
 ATTRIBUTES = {
     *("f_back", "f_globals", "f_locals", "f_builtins", "f_code", "gi_frame", "gi_code", "cr_frame"),
@@ -99,8 +100,6 @@ class Screen(ast.NodeVisitor):
             self.imported.discard(node.id)
         elif node.id in self.modules:
             self.refuse(node, f"the module {node.id} as a value: use what is in it")
-        elif node.id == "type":  # with three arguments it makes classes that lie about themselves
-            self.refuse(node, "type as a value")
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         name = node.attr
@@ -141,10 +140,6 @@ class Screen(ast.NodeVisitor):
             self.visit(function.value)
             for each in [*node.args, *node.keywords]:
                 self.visit(each)
-            return
-        is_type = isinstance(function, ast.Name) and function.id == "type"
-        if is_type and len(node.args) == 1 and not node.keywords:
-            self.visit(node.args[0])
             return
         if isinstance(function, ast.Name) and function.id == "getattr" and len(node.args) >= 2:
             name = node.args[1]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import math
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from jinja2 import Environment
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from classroom import page
 
 # Colours of Okabe and Ito, which readers with colour-blindness can tell apart; paper, ink, lines.
 SCHEMES = {
@@ -31,12 +31,9 @@ SCHEMES = {
     },
 }
 
-TEMPLATE = Path(__file__).with_name("summary.html")
-
 
 def render(points: list[float], maximum: float, median: float, **content: Any) -> str:
     """The page as HTML. ``content`` is what the template names; all of it is escaped."""
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     counted, edges = _histogram(points, maximum)
     steps = [
         f"{count} from {edge:g} to {edge + edges[1] - edges[0]:g}"
@@ -47,7 +44,8 @@ def render(points: list[float], maximum: float, median: float, **content: Any) -
         f"picture_{scheme}": picture(counted, edges, median, maximum, colours)
         for scheme, colours in SCHEMES.items()
     }
-    return environment.from_string(TEMPLATE.read_text("utf8")).render(
+    return page.render(
+        "summary.html",
         picture_alt=f"Histogram of points. Submissions: {', '.join(steps)}. Median {median:g}.",
         maximum=maximum,
         median=median,

@@ -168,8 +168,12 @@ _CYCLE = "cycle = []\ncycle.append(cycle)\nreturn cycle"
 
 
 CHEATS: dict[str, Attack] = {
+    # One of its own right answers compares tensors, and goes down with the comparison.
     "patches_everything_that_compares": in_answers(
-        at_definition(_PATCH_EVERYTHING, WRONG_VALUE), keeps=False, reason=r"-?\d"
+        at_definition(_PATCH_EVERYTHING, WRONG_VALUE),
+        keeps=False,
+        reason=r"-?\d",
+        loses=("count_modes",),
     ),
     "patches_the_builtins": in_answers(
         at_definition(_PATCH_BUILTINS, WRONG_VALUE), keeps=False, reason="."

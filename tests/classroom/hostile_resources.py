@@ -226,8 +226,8 @@ RESOURCES: dict[str, Attack] = {
         keeps=True,
         reason="",
     ),
-    "million_lines_printed": in_answers(
-        at_definition("for number in range(10**6):\n    print(number)"), keeps=True, reason=""
+    "hundred_thousand_lines_printed": in_answers(
+        at_definition("for number in range(10**5):\n    print(number)"), keeps=True, reason=""
     ),
     "threads_without_end": in_answers(
         at_call("""
@@ -257,7 +257,7 @@ RESOURCES: dict[str, Attack] = {
     "cell_of_a_megabyte": in_answers(
         lambda host: {"value_from_logits": "x = 0\n" * 170_000},
         keeps=False,
-        reason="kB|characters|long|not defined",
+        reason="200 kB",
     ),
     "power_tower": in_answers(at_definition("x = 10 ** 10 ** 9"), keeps=False, reason=TIME),
 }

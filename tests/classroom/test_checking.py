@@ -88,6 +88,15 @@ def test_a_hidden_test_is_not_shown_and_cannot_be_printed():
     assert "tensor([1., 2.])" in text  # of the visible test
 
 
+def test_control_characters_are_taken_out():
+    coloured = "def double(x):\n    raise ValueError('\\x1b[31mred\\x1b]0;title\\x07\\ud800 ok')"
+    outcome = check({"double": coloured}, {"why": "print('\\x1b[2Jtwo\\nlines\\x00')"})
+    message = outcome.checks["check_double"].message
+    assert "red" in message and " ok" in message
+    assert "\x1b" not in str(outcome) and "\x07" not in message and "\ud800" not in message
+    assert "two\nlines" in [each.printed.strip() for each in outcome.cells.values()]
+
+
 def test_an_argument_changed_in_place_is_no_way_to_pass():
     """The check would compare with what the answer has made of the input."""
     outcome = check({"double": "def double(x):\n    return x.mul_(2)"})

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from datetime import datetime
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,13 +20,12 @@ import notebooks
 import pytest
 from graded_class import add, add_chapter, passed, wrong
 from inboxes import CHAPTER, answered, course
-from markupsafe import escape
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
+from page_reader import EVIL, read
 
 from classroom.checking import HIDDEN_BEGIN, HIDDEN_END, role
 from classroom.cleaning import clean
 from classroom.feedback import lateness, page
-from classroom.feedback_page import Room, code, markdown, mathematics, printable
 from classroom.grade import nbgrader
 from classroom.gradebook import open_gradebook
 from classroom.nbgrader_plugins import outcome_path
@@ -36,24 +34,6 @@ from classroom.types import CellOutcome
 # nbgrader's own habit of using its database session
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
 ROOT = Path(__file__).resolve().parent.parent.parent
-EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>]]><!--</pre>\x1b[31m"
-NAMES = [f"q{letter}" for letter in "abcdefghijklmnopqrst"]
-# Each command is twice the one before it.
-BOMB = "$\\newcommand{\\qa}{xx}" + "".join(
-    f"\\newcommand{{\\{after}}}{{\\{before}\\{before}}}"
-    for before, after in itertools.pairwise(NAMES)
-)
-FRAME = {
-    *("html", "head", "meta", "title", "style", "body", "main", "section", "article", "h1", "h2"),
-    *("h3", "p", "b", "div", "span", "ol", "ul", "li", "dl", "dt", "dd", "a", "code", "pre"),
-    *("details", "summary"),
-}
-OF_TEXTS = {"em", "strong", "table", "thead", "tbody", "tr", "td", "th", "br", "hr", "blockquote"}
-OF_MATHEMATICS = {
-    *("math", "mrow", "mi", "mn", "mo", "mtext", "mfrac", "msup", "msub", "msubsup", "msqrt"),
-    *("mstyle", "mspace", "mtable", "mtr", "mtd", "munder", "mover", "munderover", "mroot"),
-    *("mpadded", "mphantom", "menclose", "merror"),
-}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -78,54 +58,6 @@ def original(tmp_path_factory):
 @pytest.fixture
 def root(original, tmp_path):
     return shutil.copytree(original, tmp_path / "course")
-
-
-class Reader(HTMLParser):
-    """What a browser would find: elements, attributes, headings, the text that is shown."""
-
-    def __init__(self, content):
-        super().__init__()
-        self.elements, self.attributes, self.headings, self.text = set(), [], [], ""
-        self.open = []
-        self.feed(str(content))
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.add(tag)
-        self.attributes += [(tag, *each) for each in attributes]
-        if tag not in ("meta", "br", "hr"):
-            self.open.append(tag)
-        if re.fullmatch("h[1-6]", tag):
-            self.headings.append(int(tag[1]))
-
-    def handle_startendtag(self, tag, attributes):
-        self.handle_starttag(tag, attributes)
-        self.handle_endtag(tag)
-
-    def handle_endtag(self, tag):
-        if tag not in ("br", "hr"):
-            assert self.open.pop() == tag, f"{tag} is closed out of its turn"
-
-    def handle_data(self, text):
-        if "style" not in self.open:
-            self.text += text
-
-
-def read(content):
-    """The page, once it is sure that nothing on it can act or reach another host."""
-    reader = Reader(content)
-    assert reader.open == []
-    assert reader.elements <= FRAME | OF_TEXTS | OF_MATHEMATICS
-    for element, name, value in reader.attributes:
-        assert not name.startswith("on") and name not in ("src", "srcset", "action", "data"), name
-        if name == "href":
-            assert element == "a" and value.startswith(("#", "https://", "http://")), value
-        if name == "style":
-            assert re.fullmatch(r"width:[\d.]+%|text-align:\w+;?", value), value
-    policies = [value for _, name, value in reader.attributes if name == "content"]
-    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in policies
-    assert "url(" not in content.split("</style>")[0] and "@import" not in content
-    return reader
 
 
 def feedback(root, student, notebook=None, checks=None, texts=None, **more):
@@ -268,67 +200,6 @@ def test_nothing_of_a_student_acts_on_the_page(root):
     assert read(content).text.count("<script>alert(1)</script>") >= 12
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "<script>alert(1)</script>",
-        "a <b onclick=alert(1)>b</b> c",
-        "<div onclick='x'>\n\nb\n\n</div>",
-        "[a](javascript:alert(1)) [b](JaVaScRiPt&colon;alert(1)) [c](data:text/html,x)",
-        "[a](//example.org/x) [b](file:///etc/passwd) [c](vbscript:x)",
-        '<javascript:alert(1)> <https://example.org/"onmouseover=alert(1)>',
-        '[a](https://example.org/"onmouseover="alert(1) "t\\"onclick=\\"x")',
-        '![a](https://example.org/x.png) ![b](x"onerror="alert(1))',
-        "![<img src=x onerror=alert(1)>](x)",
-        "[a]\n\n[a]: javascript:alert(1)",
-        '```html" onclick="x\n<script>alert(1)</script>\n```',
-        "`<script>`",
-        "# <script>alert(1)</script>",
-        "a | b\n-|-\n<script> | <img src=x>",
-        "$\\text{<script>alert(1)</script>}$",
-        "$\\text{&lt;script&gt;alert(1)&lt;/script&gt;}$",
-        "$\\text{&amp;lt;script&amp;gt;}$",
-        "$$<img src=x onerror=alert(1)>$$",
-        "$\\href{javascript:alert(1)}{x}$",
-        "$\\style{background:url(http://example.org)}{x} \\class{solved}{x}$",
-        '$\\color{red"onclick="x}x$ $\\textcolor{url(x)}{x}$',
-        "$\\unknown{<script>}$ $\\text{</math><script>}$",
-        "$$\\begin{<script>}x\\end{<script>}$$",
-        "\\begin{align}\n<script> &= x\n\\end{align}",
-        "1. <script>\n\n> <script>\n\n- <script>",
-    ],
-)
-def test_markdown_makes_nothing_that_acts(text):
-    reader = Reader(markdown(text))
-    assert reader.elements <= OF_TEXTS | OF_MATHEMATICS | {"p", "a", "code", "pre", "span"} | {
-        *("ul", "ol", "li")
-    }
-    for element, name, value in reader.attributes:
-        assert name in {"class", "href", "rel", "display", "stretchy", "columnalign", "fence"} | {
-            *("displaystyle", "rowspacing", "columnspacing", "form", "style", "start")
-        }, (element, name)
-        assert name != "href" or value.startswith("https://example.org/")
-        assert name != "style" or value == "text-align:left"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("[" * 10**5, "$" * 10**5, "*a " * 10**5, "`" * 10**5, "<!--" * 10**5, "> " * 10**5),
-        *("a|b\n-|-\n" + "|" * 10**5, "\\begin{a}" * 10**4, "\\\\[" * 10**5, "$a$" * 10**5),
-        "$" + "{" * 1900 + "$",
-        "$" + "\\sqrt{" * 300 + "}" * 300 + "$",
-        BOMB + "\\qt$",
-    ],
-    ids=lambda text: text[:8],
-)
-def test_no_text_takes_long(text):
-    began = time.process_time()
-    markdown(text)
-    code(text)
-    assert time.process_time() - began < 2  # the longest takes half a second
-
-
 def test_the_page_stays_small_whatever_is_on_it(root):
     notebook = answered("+" * 10**5, "$" + "x" * 1000 + "$ " * 10**4)
     notebook.cells[4:4] = [new_code_cell("&-" * 50_000, id=f"added-{n}") for n in range(90)]
@@ -468,58 +339,6 @@ def test_a_submission_that_was_not_checked_has_no_page(graded):
     outcome_path(graded, CHAPTER, "ada").unlink()
     result = nbgrader(graded).generate_feedback(CHAPTER, "ada", force=True)
     assert not result["success"] and "has not been checked yet" in result["log"]
-
-
-# --- The pieces ----------------------------------------------------------------------------------
-
-
-def test_code_is_marked_and_kept_to_the_letter():
-    source = 'def f(x):\n    """Text."""\n    return x + 1  # <why>\n'
-    marked = code(source)
-    assert Reader(marked).text == source.rstrip()
-    for kind, text in (
-        ("k", "def"),
-        ("f", "f"),
-        ("s", '"""Text."""'),
-        ("n", "1"),
-        ("c", "# <why>"),
-    ):
-        assert f'<span class="{kind}">{escape(text)}' in marked
-
-
-def test_output_is_cleaned_and_cut():
-    assert printable("\x1b[31mred\x1b[0m\x00\ud800", 100) == "red��"
-    assert printable("ab" * 100, 3) == "aba\n… (cut here)"
-
-
-@pytest.mark.parametrize(
-    ("formula", "elements"),
-    [
-        (r"\tfrac12", {"mfrac"}),
-        (r"\mathbb{E}_{x \sim p}[\log D(x)] \le 10^{12}", {"msub", "msup"}),
-        (r"\begin{aligned} a &= b \\ &= c \end{aligned}", {"mtable", "mtr"}),
-        (r"\begin{cases} 1 & x < 0 \\ 2 \end{cases}", {"mtable"}),
-        (r"\operatorname{KL}(p \,\Vert\, q) = \sum_{i=1}^n \sqrt{x_i}", {"munderover", "msqrt"}),
-    ],
-)
-def test_a_formula_becomes_mathml(formula, elements):
-    reader = Reader(mathematics(formula, "block"))
-    assert elements <= reader.elements <= OF_MATHEMATICS | {"span"}
-    assert "&" not in reader.text and "\\" not in reader.text
-
-
-@pytest.mark.parametrize("formula", [r"\frac{1}{", r"\macro x", "x" * 3000, r"\left( x", ""])
-def test_a_formula_that_cannot_be_read_is_shown_as_it_is(formula):
-    reader = Reader(mathematics(formula))
-    assert reader.elements == {"code"} and reader.text == formula
-
-
-def test_room_is_given_until_it_is_used_up():
-    room = Room(10)
-    assert room.fit(markdown(""), "") == ""
-    assert room.fit(code("aaaa")) == "aaaa"
-    assert room.fit(code("bbbbbbbbb"), "bbbb") == "bbbb"
-    assert "left out" in room.fit(code("ccc"))
 
 
 def test_cells_that_a_student_adds_are_told_by_their_id():

@@ -148,10 +148,11 @@ def untouched(host, heard):
 
 def check(raw, released, source, limits=LIMITS):
     """A submission from the file to its outcome; returns the outcome and its wall time."""
-    notebook, _ = clean(raw, released)
+    notebook, remarks = clean(raw, released)
     task = Task("student", CHAPTER, source, nbformat.writes(notebook), "bubblewrap", limits)
     began = time.monotonic()
     outcome = check_submission(task)
+    outcome.notes[:0] = remarks
     return outcome, time.monotonic() - began
 
 

@@ -257,8 +257,16 @@ def test_without_a_sandbox_grading_refuses(monkeypatch):
 def test_a_container_is_taken_where_bubblewrap_does_not_work(monkeypatch):
     monkeypatch.setattr(sandbox, "bubblewrap_problem", lambda: "it fails")
     monkeypatch.setattr(sandbox.shutil, "which", lambda name: name if name == "podman" else None)
+
+    def has_the_image(command, **_):
+        code = 0 if command == ["podman", "image", "inspect", "course-answers"] else 1
+        return subprocess.CompletedProcess(command, code, "", "no such image")
+
+    monkeypatch.setattr(sandbox.subprocess, "run", has_the_image)
     assert choose("auto", "course-answers") == "container"
-    command = container_command("course-answers", "", Limits())
+    with pytest.raises(SandboxError, match=r"no command docker|no image 'another'"):
+        choose("auto", "another")
+    command = container_command("course-answers", "podman", Limits(), "answers-1")
     assert command[:2] == ["podman", "run"] and command[-1] == "course-answers"
     assert {"--network=none", "--read-only", "--cap-drop=ALL", "--memory=3000m"} <= set(command)
 

@@ -6,6 +6,7 @@ test_grading.py sends whole notebooks through nbgrader.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import warnings
@@ -95,6 +96,21 @@ def test_the_visible_check_has_a_hint_for_the_fault(exercises, part, fault, word
     code = dict(exercises.answers.WRONG[part])[fault]
     error, _ = run(exercises, part, code, visible_only=True)
     assert isinstance(error, AssertionError) and words in str(error)
+
+
+def test_every_hidden_assertion_says_what_to_look_at(exercises, part):
+    """Feedback shows the message of a hidden test and never its source."""
+    check = exercises.source(f"check_{part}")
+    hidden = check[: check.index(HIDDEN)].count("\n") + 1
+    for node in ast.walk(ast.parse(check)):
+        if isinstance(node, ast.Assert) and node.lineno > hidden:
+            words = [
+                word
+                for text in ast.walk(node.msg or ast.Pass())
+                if isinstance(text, ast.Constant) and isinstance(text.value, str)
+                for word in text.value.split()
+            ]
+            assert len(words) >= 3, f"no message for a reader: {ast.unparse(node)}"
 
 
 @pytest.mark.parametrize("name", ["got", "expected", "real", "fake", "stream", "x", "dx", "loss"])
