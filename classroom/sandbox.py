@@ -204,6 +204,7 @@ class Sandboxed:
     def __init__(
         self, kind: SandboxKind, limits: Limits, image: str = "", engine: str = ""
     ) -> None:
+        self.ending: list[str] = []
         seen, given = os.environ | {"OMP_NUM_THREADS": "1"}, environment()
         number: int | None = None
         if kind == "bubblewrap":
@@ -222,7 +223,6 @@ class Sandboxed:
             command = [sys.executable, "-P", "-m"]
         self.limits, self.killed, self.peak_megabytes = limits, "", 0.0
         self.last_words = ""
-        self.ending: list[str] = []
         self.process = subprocess.Popen(
             [*command, "classroom.answering"],
             stdin=subprocess.PIPE,

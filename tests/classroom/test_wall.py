@@ -33,7 +33,8 @@ def switch():
     torch.set_default_dtype(torch.float64)
 
 def fail(kind):
-    raise {"value": ValueError, "stub": NotImplementedError, "exit": SystemExit, "own": Own}[kind]("why")
+    kinds = {"value": ValueError, "stub": NotImplementedError, "exit": SystemExit, "own": Own}
+    raise kinds[kind]("why")
 
 class Own(Exception):
     pass
@@ -163,7 +164,7 @@ def test_switched_modes_are_seen(remote):
 
 
 def test_errors_keep_their_kind(remote, answers):
-    with pytest.raises(ValueError, match="^why$") as caught:
+    with pytest.raises(ValueError, match=r"^why$") as caught:
         remote("fail")("value")
     assert caught.value.from_answer
     assert answers.errors[-1]["lines"][-1][0] == "cell 1"
@@ -231,9 +232,8 @@ def test_a_forged_reply_is_at_most_a_wrong_value(text):
     answers = Answers("trusted", Limits())
     answers.deadline = time.monotonic() + 20
     answers.run("cell 1", FORGED)
-    with pytest.raises((Stopped, Exception)) as caught:
+    with pytest.raises((Stopped, AnswerError)):
         RemoteFunction(answers, "forge")(text)
-    assert caught.type in (Stopped, AnswerError), caught.value
     answers.close()
 
 
