@@ -56,8 +56,8 @@ grade: $(VENV)/.stamp-grading  ## collect, check in a sandbox, record, write fee
 		$(if $(INBOX),--inbox "$(INBOX)") $(if $(JOBS),--jobs $(JOBS)) $(if $(SCHEDULER),--scheduler $(SCHEDULER)) \
 		$(if $(AGAIN),--again) $(if $(TRUSTED),--trusted)
 
-mutants: $(VENV)/.stamp-test  ## change the solutions automatically: do the tests of the exercises notice? (CHAPTER=)
-	$(BIN)/python scripts/mutants.py $(if $(CHAPTER),--chapter $(CHAPTER))
+mutants: $(VENV)/.stamp-notebooks  ## change the solutions automatically: do the tests of the exercises notice? (CHAPTER= ALL=1)
+	$(ONE_THREAD) $(BIN)/python scripts/mutants.py $(if $(CHAPTER),--chapter $(CHAPTER)) $(if $(ALL),--all)
 
 exercises: $(VENV)/.stamp-notebooks  ## your own copies of the exercises, with hints and solutions, in my_exercises/
 	$(BIN)/python -m classroom exercises $(if $(CHAPTER),--chapter $(CHAPTER))
