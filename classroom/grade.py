@@ -256,7 +256,7 @@ def record(
     private = root / "grading"
     graded = private / "autograded" / student / chapter / f"{chapter}.ipynb"
     steps = [api.generate_feedback]
-    if is_new or not graded.exists():
+    if is_new or not graded.exists() or not is_recorded(root, chapter, student):
         steps.insert(0, api.autograde)
     for step in steps:
         result = step(chapter, student, force=True)
@@ -267,3 +267,15 @@ def record(
     returned.mkdir(parents=True, exist_ok=True)
     page = private / "feedback" / student / chapter / f"{chapter}.html"
     shutil.copyfile(page, returned / f"{student}.html")
+
+
+def is_recorded(root: Path, chapter: str, student: str) -> bool:
+    """Whether the gradebook has the submission; it may be a new one, with the old files around."""
+    from nbgrader.api import MissingEntry
+
+    with open_gradebook(root) as gradebook:
+        try:
+            gradebook.find_submission(chapter, student)
+        except MissingEntry:
+            return False
+    return True

@@ -107,6 +107,17 @@ def test_a_better_submission_counts_and_nobody_else_is_touched(graded):
     assert float(rows(root)["ben"]["points"]) == 7 and rows(root)["cyd"] == before
 
 
+def test_a_lost_gradebook_is_made_again(graded):
+    root, _ = graded
+    before = {student: row["raw_points"] for student, row in rows(root).items()}
+    before["ada"] = "6"  # the point that a person gave was only there
+    (root / "grading" / "gradebook.db").unlink()
+    assignments.release(root, toy.CHAPTER)
+    report = grade(root, toy.CHAPTER, is_trusted=IS_TRUSTED)
+    assert report.checked == 0 and report.failed == {}
+    assert {student: row["raw_points"] for student, row in rows(root).items()} == before
+
+
 def test_a_fault_of_the_grading_gives_no_points_and_takes_none(graded, monkeypatch):
     root, _ = graded
     before = rows(root)["ben"]
