@@ -30,7 +30,7 @@ test: $(VENV)/.stamp-course  ## style, types, tests, and every notebook against 
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "not site and not browser"
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "not site and not browser and not attack"
 	$(ONE_THREAD) $(BIN)/python -m pytest --nbval --nbval-sanitize-with=tests/chapters/nbval.cfg \
 		$(CHAPTERS) -n 2 --dist loadfile
 
