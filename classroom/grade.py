@@ -62,10 +62,12 @@ def load_config(root: Path) -> Config:
 def nbgrader(root: Path) -> Any:
     """nbgrader's own interface, for the course in ``root``."""
     from nbgrader.apps import NbGraderAPI  # slow to import
+    from sqlalchemy.exc import SAWarning
 
     # To create the gradebook nbgrader starts the program alembic, which it looks for on the PATH.
     os.environ["PATH"] = sysconfig.get_path("scripts") + os.pathsep + os.environ.get("PATH", "")
-    warnings.filterwarnings("ignore", category=UserWarning, module="nbgrader")
+    # nbgrader's own habit of using its database session
+    warnings.filterwarnings("ignore", category=SAWarning)
     return NbGraderAPI(config=load_config(root))
 
 
