@@ -28,6 +28,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
+from classroom.screen import MODULES
 from classroom.values import Decoder, Encoder, NotTransferable, pack, raw, read_message
 
 STUB = "no answer yet"
@@ -63,9 +64,11 @@ class Bounded(io.TextIOBase):
 def describe(error: BaseException) -> dict[str, Any]:
     """What the other side learns of an error: its kind, its message, the student's own lines."""
     lines: list[list[Any]] = []
+    is_of_check = False
     trace = error.__traceback__
     while trace is not None and len(lines) < 8:
         name = trace.tb_frame.f_code.co_filename
+        is_of_check = name == "<check>" or (is_of_check and not name.startswith("<cell"))
         if name.startswith("<cell"):
             text = linecache.getline(name, trace.tb_lineno).strip()
             lines.append([name[1:-1], trace.tb_lineno, text[:200]])
@@ -77,7 +80,12 @@ def describe(error: BaseException) -> dict[str, Any]:
         message = str(error)[:2000]
     except Exception:
         message = ""
-    return {"type": type(error).__name__[:80], "message": message, "lines": lines}
+    return {
+        "type": type(error).__name__[:80],
+        "message": message,
+        "lines": lines,
+        "is_of_check": is_of_check,  # raised by the check, or by what it gave to the answer
+    }
 
 
 def compiled(source: str, name: str) -> types.CodeType:
@@ -153,7 +161,8 @@ class Answers:
             error, tree = describe(problem), None
             encoder = Encoder(known=leaves)
         results = encoder.tensors
-        self.graphs.append((leaves, results))
+        is_needed = any(each.grad_fn is not None for each in results)
+        self.graphs.append((leaves, results) if is_needed else ([], []))
         state = torch.get_rng_state().numpy().tobytes()
         reply = {
             "error": error,
@@ -241,6 +250,8 @@ def beside(order: dict[str, Any], output: Bounded, ask: Callable[[], str]) -> di
     they are nowhere in the memory of this process, or of the one that it was forked from.
     """
     theirs = fresh_namespace()
+    theirs["__builtins__"] = vars(builtins) | {"__build_class__": build_class}
+    before = parts_of_libraries()
     for name, source in order["cells"]:
         with contextlib.suppress(Exception):  # the same error was shown where the cell itself ran
             exec(compiled(source, f"<{name}>"), theirs)
@@ -253,13 +264,52 @@ def beside(order: dict[str, Any], output: Bounded, ask: Callable[[], str]) -> di
         exec(compile(order["setup"], "<setup>", "exec"), ours)
         return check(ours | functions, order["visible"], ask, output)
 
+    if differs(before):
+        return {"verdict": "changed", "printed": "", "error": None}
     found = attempt(functions, ask)
+    if found["verdict"] == "passed" and differs(before):
+        return {"verdict": "changed", "printed": "", "error": None}
     if found["verdict"] == "passed":
         # What accepts any answer is no check any more: then a cell has changed what it relies on.
         for wrong in (nothing, first_argument, refuse):
             if attempt(dict.fromkeys(functions, wrong), str)["verdict"] == "passed":
                 return {"verdict": "tampered", "printed": "", "error": None}
     return found
+
+
+PRETENDERS = (torch.Tensor, int, float, complex, str, list, tuple, dict, set)
+
+
+def build_class(*arguments: Any, **options: Any) -> Any:
+    """What a class statement does in the student's cells: no class may pretend to be a value."""
+    made = builtins.__build_class__(*arguments, **options)
+    if isinstance(made, type) and issubclass(made, PRETENDERS):
+        kinds = "a tensor, a number, a text or a container"
+        raise TypeError(f"{made.__name__} is a class of its own that passes for {kinds}")
+    return made
+
+
+def parts_of_libraries() -> list[tuple[Any, dict[str, Any]]]:
+    """The modules that answers may use and their classes, with what is in each."""
+    modules = [sys.modules[name] for name in sorted(MODULES) if name in sys.modules]
+    classes = {part for each in modules for part in vars(each).values() if isinstance(part, type)}
+    owners = [*modules, builtins, *classes, torch.Tensor, torch.nn.Module]
+    return [(owner, dict(vars(owner))) for owner in owners]
+
+
+def differs(before: list[tuple[Any, dict[str, Any]]]) -> bool:
+    """Whether a function or a class of a library has been replaced since."""
+    for owner, parts in before:
+        now = vars(owner)
+        for name, part in parts.items():
+            # An optimiser wraps its own step when the first one is made.
+            if callable(part) and name != "step" and now.get(name) is not part:
+                return True
+        if isinstance(owner, type) and any(
+            callable(part) for name, part in now.items() if name not in parts
+        ):
+            return True
+    return False
 
 
 def nothing(*arguments: Any, **options: Any) -> None:
@@ -305,7 +355,7 @@ def forked(
         try:
 
             def tell(reply: dict[str, Any]) -> None:
-                replies.write(pack(reply, []))
+                replies.write(pack(reply | {"token": order["token"]}, []))
                 replies.flush()
 
             def ask() -> str:
@@ -372,6 +422,9 @@ def main() -> None:
             reply, kept = answers.run(order)
         elif order["order"] == "call":
             reply, kept = answers.call(order, buffers)
+        elif order["order"] == "forget":
+            answers.graphs.clear()
+            reply = {}
         elif order["order"] == "grad":
             reply, kept = answers.grad(order, buffers)
         else:

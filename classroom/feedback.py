@@ -18,7 +18,7 @@ from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 from traitlets import default
 
-from classroom.checking import role
+from classroom.checks import role
 from classroom.collect import problems
 from classroom.feedback_page import CODE, PRINTED, TEXT, Room, code, markdown, printable
 from classroom.nbgrader_plugins import read_outcome

@@ -210,7 +210,11 @@ def workers(jobs: int | None, scheduler: str) -> Iterator[Executor]:
     else:
         # Threads are enough: each waits for a process of its own.
         with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as executor:
-            yield executor
+            try:
+                yield executor
+            except BaseException:  # Ctrl-C: what has not begun is left for the next time
+                executor.shutdown(wait=False, cancel_futures=True)
+                raise
 
 
 def check_all(
@@ -258,7 +262,9 @@ def record(
     private = root / "grading"
     graded = private / "autograded" / student / chapter / f"{chapter}.ipynb"
     steps = [api.generate_feedback]
-    if is_new or not graded.exists() or not is_recorded(root, chapter, student):
+    outcome = outcome_path(root, chapter, student)
+    is_behind = not graded.exists() or graded.stat().st_mtime < outcome.stat().st_mtime
+    if is_new or is_behind or not is_recorded(root, chapter, student):
         steps.insert(0, api.autograde)
     for step in steps:
         result = step(chapter, student, force=True)

@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from nbgrader.preprocessors import NbGraderPreprocessor
 
-from classroom.checking import role
+from classroom.checks import role
 from classroom.types import CellOutcome, Outcome, outcome_from_json
 
 

@@ -17,7 +17,7 @@ import types
 import torch
 
 MODULES = {
-    *("abc", "collections", "collections.abc", "contextlib", "copy", "dataclasses", "fractions"),
+    *("collections", "collections.abc", "contextlib", "copy", "dataclasses", "fractions"),
     *("sklearn.datasets", "sklearn.linear_model"),
     *("functools", "itertools", "math", "numpy", "numpy.linalg", "numpy.random", "random"),
     *("re", "statistics", "torch", "torch.autograd", "torch.autograd.functional"),
@@ -38,7 +38,10 @@ ATTRIBUTES = {
     *("pickle", "shutil", "signal", "socket", "subprocess", "sys", "threading", "traceback"),
     *("types", "weakref", "linecache", "attrgetter", "methodcaller", "format", "format_map"),
     *("get_type_hints", "update_wrapper", "wraps", "singledispatch", "singledispatchmethod"),
-    *("make_dataclass", "ForwardRef"),
+    *("make_dataclass", "ForwardRef", "ABCMeta", "NamedTuple", "NamedTupleMeta", "TypedDict"),
+    *("savetxt", "savez", "savez_compressed", "dump", "dumps", "loadtxt", "genfromtxt"),
+    *("fromregex", "DataSource", "testing", "dump_svmlight_file", "load_svmlight_file"),
+    *("load_svmlight_files", "load_files", "runstring"),
     *("hub", "jit", "ops", "classes", "package", "library", "serialization", "distributed"),
     *("overrides", "load", "save", "compile", "from_file", "tofile", "fromfile", "memmap"),
     *("ctypeslib", "lib", "f2py", "data_ptr", "untyped_storage", "storage", "_C"),
@@ -95,9 +98,8 @@ class Screen(ast.NodeVisitor):
         if node.id in NAMES or node.id.startswith("__"):
             self.refuse(node, f"the name {node.id}")
         if not isinstance(node.ctx, ast.Load):
-            if node.id in self.modules or hasattr(builtins, node.id):
-                self.modules.pop(node.id, None)
-            self.imported.discard(node.id)
+            if node.id in self.imported:
+                self.refuse(node, f"another use of the imported name {node.id}")
         elif node.id in self.modules:
             self.refuse(node, f"the module {node.id} as a value: use what is in it")
 
@@ -156,7 +158,8 @@ class Screen(ast.NodeVisitor):
             self.refuse(node, f"a definition of {node.name}")
         if node.body and isinstance(node.body[0], ast.Expr):
             self.docstrings.add(id(node.body[0].value))
-        self.modules.pop(node.name, None)
+        if node.name in self.imported:
+            self.refuse(node, f"another use of the imported name {node.name}")
         self.generic_visit(node)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:

@@ -1,9 +1,10 @@
 """The system calls that answers have no use for, as a filter for the kernel.
 
 Memory in a nameless file or in a System V segment belongs to no process, so a watch on the memory
-of processes does not see it; namespaces, tracing and the kernel's key rings are the usual way out
-of a sandbox. The filter answers all of them with "operation not permitted". It is a program of
-classic BPF, as seccomp(2) describes it.
+of processes does not see it; mounts, tracing and the kernel's key rings are the usual way out of a
+sandbox. The filter answers all of them with "operation not permitted". (New namespaces by clone are
+bubblewrap's own business: --disable-userns.) It is a program of classic BPF, as seccomp(2)
+describes it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ TABLES = {
             **{"semget": 64, "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311},
             **{"add_key": 248, "request_key": 249, "keyctl": 250, "bpf": 321, "userfaultfd": 323},
             **{"perf_event_open": 298, "io_uring_setup": 425, "mount": 165, "pivot_root": 155},
-            **{"unshare": 272, "setns": 308},
+            **{"unshare": 272, "setns": 308, "open_tree": 428, "move_mount": 429},
+            **{"fsopen": 430, "fsmount": 432},
         },
     ),
     "aarch64": (
@@ -33,6 +35,7 @@ TABLES = {
             **{"process_vm_writev": 271, "add_key": 217, "request_key": 218, "keyctl": 219},
             **{"bpf": 280, "userfaultfd": 282, "perf_event_open": 241, "io_uring_setup": 425},
             **{"mount": 40, "pivot_root": 41, "unshare": 97, "setns": 268},
+            **{"open_tree": 428, "move_mount": 429, "fsopen": 430, "fsmount": 432},
         },
     ),
 }

@@ -47,7 +47,7 @@ class Task:
 
 @dataclass
 class CellOutcome:
-    """What became of one cell. ``message`` is for the student, and reveals no hidden test."""
+    """What became of one cell. ``message`` is for the student, and shows no hidden test."""
 
     verdict: Verdict
     message: str = ""
@@ -76,15 +76,8 @@ class Outcome:
         return [name for name, outcome in self.checks.items() if outcome.verdict == "passed"]
 
 
-def to_json(value: Any) -> dict[str, Any]:
-    """A dataclass of this file as plain data."""
-    from dataclasses import asdict
-
-    return asdict(value)
-
-
 def outcome_from_json(data: dict[str, Any]) -> Outcome:
-    """The inverse of ``to_json`` for an Outcome."""
+    """An Outcome from the plain data that ``dataclasses.asdict`` makes of it."""
     checks = {name: CellOutcome(**each) for name, each in data["checks"].items()}
     cells = {name: CellOutcome(**each) for name, each in data["cells"].items()}
     return Outcome(**(data | {"checks": checks, "cells": cells}))

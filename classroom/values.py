@@ -2,7 +2,7 @@
 
 A value becomes a tree of JSON and a list of buffers. Nothing is ever unpickled: what comes back is
 built here, from a closed list of kinds, and is a plain Python value or a plain tensor whatever the
-other side claims. The sizes are limited before anything is allocated.
+other side claims. The sizes of messages, texts and values are limited.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import numpy as np
 import torch
 
 MAX_MESSAGE = 256 * 2**20  # bytes of one message
+MAX_JSON = 2**23  # bytes of the JSON text of one message
 MAX_TEXT = 2**20  # characters of one string
+MAX_DIGITS = 4000  # of a whole number
 MAX_DEPTH = 50
 MAX_NODES = 200_000
 
@@ -60,21 +62,25 @@ class Encoder:
         if value is None or kind is bool:
             return value
         if kind is str:
-            return value[:MAX_TEXT]
+            if len(value) > MAX_TEXT:
+                raise NotTransferable(f"a text of {len(value)} characters is too long")
+            return value
         if kind is int:
+            if abs(value) >= 10**MAX_DIGITS:
+                raise NotTransferable(f"a whole number of more than {MAX_DIGITS} digits")
             return {"int": str(value)} if abs(value) > 2**53 else value
         if kind is float:
             return value if math.isfinite(value) else {"float": str(value)}
-        if isinstance(value, torch.Tensor):
+        if issubclass(kind, torch.Tensor):  # isinstance believes what an object says of itself
             return self.tensor(value)
         deeper = depth + 1
         if kind in (tuple, list, set, frozenset):
             if kind in (list, set):
                 self.containers.append(value)
             return {kind.__name__: [self(each, deeper) for each in value]}
-        if isinstance(value, tuple):  # torch.Size, named results of torch
+        if issubclass(kind, tuple):  # torch.Size, named results of torch
             return {"tuple": [self(each, deeper) for each in value]}
-        if isinstance(value, dict):
+        if issubclass(kind, dict):
             if kind is dict:
                 self.containers.append(value)
             return {"dict": [[self(k, deeper), self(v, deeper)] for k, v in value.items()]}
@@ -82,7 +88,7 @@ class Encoder:
             return {"complex": [self(value.real), self(value.imag)]}
         if kind is range:
             return {"range": [value.start, value.stop, value.step]}
-        if isinstance(value, np.ndarray | np.generic):
+        if issubclass(kind, np.ndarray | np.generic):
             return self.array(value)
         if kind is torch.dtype and str(value).removeprefix("torch.") in DTYPES:
             return {"dtype": str(value).removeprefix("torch.")}
@@ -137,6 +143,15 @@ class Decoder:
         self.tensors: list[torch.Tensor] = []
         self.containers: list[list | dict | set] = []
         self.depth = self.nodes = 0
+        self.room = MAX_MESSAGE  # a buffer may be named again and again
+
+    def take(self, number: Any) -> bytearray:
+        """A copy of a buffer."""
+        content = self.buffers[length(number)]
+        self.room -= len(content)
+        if self.room < 0:
+            raise NotTransferable("the tensors are larger than what was sent")
+        return bytearray(content)
 
     def __call__(self, tree: Any) -> Any:
         self.nodes += 1
@@ -163,7 +178,7 @@ class Decoder:
         return value
 
     def build_int(self, digits: str) -> int:
-        if len(digits) > 4000:
+        if len(digits) > MAX_DIGITS + 1:
             raise ValueError("too many digits")
         return int(digits)
 
@@ -199,7 +214,10 @@ class Decoder:
 
     def build_range(self, parts: list) -> range:
         start, stop, step = parts
-        return range(start, stop, step)
+        made = range(start, stop, step)
+        if len(made) > MAX_NODES:
+            raise ValueError("too long a range")
+        return made
 
     def build_dtype(self, name: str) -> torch.dtype:
         return DTYPES[name]
@@ -213,14 +231,12 @@ class Decoder:
 
     def build_generator(self, number: int) -> torch.Generator:
         stream = torch.Generator()
-        stream.set_state(torch.frombuffer(bytearray(self.buffers[number]), dtype=torch.uint8))
+        stream.set_state(torch.frombuffer(self.take(number), dtype=torch.uint8))
         return stream
 
     def build_array(self, parts: list) -> np.ndarray:
         name, shape, number = parts
-        found = np.frombuffer(
-            bytearray(self.buffers[number]), dtype=np.dtype(str(DTYPES[name])[6:])
-        )
+        found = np.frombuffer(self.take(number), dtype=np.dtype(str(DTYPES[name])[6:]))
         return found.reshape([length(each) for each in shape])
 
     def build_scalar(self, parts: list) -> Any:
@@ -235,7 +251,7 @@ class Decoder:
         if number is None:
             made = torch.empty(shape, dtype=dtype, device="meta")
         else:
-            content = bytearray(self.buffers[length(number)])
+            content = self.take(number)
             if len(content) != math.prod(shape) * dtype.itemsize:
                 raise ValueError("the number of bytes does not fit the shape")
             made = (
@@ -263,6 +279,8 @@ def pack(tree: Any, buffers: Sequence[bytes]) -> bytes:
     """One message: a head, the JSON text with the lengths of the buffers, the buffers."""
     text = json.dumps({"tree": tree, "lengths": [len(each) for each in buffers]}).encode()
     total = len(text) + sum(len(each) for each in buffers)
+    if len(text) > MAX_JSON:
+        raise NotTransferable("a message with too many parts")
     if total > MAX_MESSAGE:
         raise NotTransferable(f"a message of {total / 2**20:.0f} MB; the limit is 256 MB")
     return b"".join([HEAD.pack(MARK, total, len(text)), text, *buffers])
@@ -271,7 +289,7 @@ def pack(tree: Any, buffers: Sequence[bytes]) -> bytes:
 def unpack_head(head: bytes) -> tuple[int, int]:
     """(bytes that follow, bytes of the text)."""
     mark, total, text = HEAD.unpack(head)
-    if mark != MARK or not 0 < text <= total <= MAX_MESSAGE:
+    if mark != MARK or not 0 < text <= min(total, MAX_JSON) or total > MAX_MESSAGE:
         raise NotTransferable("the head of a message is wrong")
     return total, text
 

@@ -2,8 +2,8 @@
 
 ``RemoteFunction`` sends copies of its arguments to the process of the answers and returns what that
 process sends back, as plain values. It also carries over what else a check can see of a call:
-changes of the arguments in place, their gradients, the state of the random numbers, errors, and the
-derivatives of what was returned, to any order.
+changes of tensors and containers in place, their gradients, the state of torch's global random
+numbers, errors, and the derivatives of what was returned, to any order.
 """
 
 from __future__ import annotations
@@ -156,6 +156,10 @@ class Answers:
         reply, _ = self.ask({"order": "run", "name": name, "source": source})
         return error_of(reply), text_of(reply, "printed", self.limits.output_characters)
 
+    def forget(self) -> None:
+        """Drop the graphs of earlier calls, and with them their tensors."""
+        self.ask({"order": "forget"})
+
     def raise_error(self, reply: Any) -> None:
         """Raise what the student's function raised, in a class of Python's own."""
         error = error_of(reply)
@@ -185,6 +189,7 @@ def error_of(reply: Any) -> dict[str, Any] | None:
     return {
         "type": str(error.get("type", ""))[:80] if isinstance(error, dict) else "malformed reply",
         "message": str(error.get("message", ""))[:2000] if isinstance(error, dict) else "",
+        "is_of_check": isinstance(error, dict) and error.get("is_of_check") is True,
         "lines": [
             [str(line[0])[:80], line[1], str(line[2])[:200]]
             for line in (lines if isinstance(lines, list) else [])[:8]
@@ -253,9 +258,14 @@ class RemoteFunction:
         if reply["random"] is not None:
             state = torch.frombuffer(bytearray(buffers[reply["random"]]), dtype=torch.uint8)
             try:
-                torch.set_rng_state(state)
+                torch.Generator().set_state(state)
             except RuntimeError as problem:
                 raise ValueError(f"a malformed state of the random numbers: {problem}") from None
+            stream = torch.Generator()
+            stream.set_state(state)
+            if torch.rand(64, generator=stream).unique().numel() < 32:
+                raise ValueError("a state of the random numbers that is not random")
+            torch.set_rng_state(state)
         inputs = [each for each in sent.tensors if each.requires_grad]
         graphs = [flag is True for flag in reply["has_graph"]]
         if inputs and any(graphs) and torch.is_grad_enabled():
@@ -276,7 +286,8 @@ class Remote(torch.autograd.Function):
         ctx.save_for_backward(*tensors[count:])
         ctx.set_materialize_grads(False)
         made = tuple(each.clone() for each in tensors[:count])
-        ctx.mark_non_differentiable(*[each for each in made if not each.is_floating_point()])
+        whole = [each for each in made if not (each.is_floating_point() or each.is_complex())]
+        ctx.mark_non_differentiable(*whole)
         return made
 
     @staticmethod

@@ -6,8 +6,8 @@ import nbformat
 import pytest
 import toy
 
-import classroom.checking
-from classroom.checking import check_submission, parts_of_check, takes_values
+from classroom.checking import check_submission
+from classroom.checks import parts_of_check, takes_values
 from classroom.sandbox import bubblewrap_problem
 from classroom.types import Limits, Task
 
@@ -86,6 +86,102 @@ def test_a_hidden_test_is_not_shown_and_cannot_be_printed():
     text = str(outcome)
     assert "-3" not in text and "7.0" not in text and "secret" not in text
     assert "tensor([1., 2.])" in text  # of the visible test
+
+
+@pytest.mark.parametrize(
+    ("part", "raising"),
+    [
+        ("double", "if x[0] < 0: raise AssertionError(f'saw {x.tolist()}')"),
+        ("double", "if x[0] < 0: raise type('saw ' + str(x.tolist()), (Exception,), {})()"),
+        ("twice", "if f(1.0) == 7: raise AssertionError(f'saw {f(1.0)}')"),
+    ],
+)
+def test_no_error_of_the_answer_tells_what_a_hidden_test_passes_on(part, raising):
+    arguments = {"double": "x", "twice": "f, x"}[part]
+    right = {"double": "2 * x", "twice": "f(f(x))"}[part]
+    code = f"def {part}({arguments}):\n    {raising}\n    return {right}"
+    found = check({part: code}).checks[f"check_{part}"]
+    assert found.verdict == "wrong (hidden test)"
+    text = found.message.replace(raising, "")
+    assert "-3" not in text and "7.0" not in text and text.startswith("In a hidden test: A")
+
+
+LIARS = {
+    "a tensor of its own": """
+class Liar(torch.Tensor):
+    def __eq__(self, other): return True
+def twice(f, x): return torch.zeros(1).as_subclass(Liar)""",
+    "a number of its own": """
+class Liar(float):
+    def hex(self): return 0
+def twice(f, x): return Liar(2.0)""",
+}
+
+
+@pytest.mark.parametrize("code", LIARS.values(), ids=LIARS)
+def test_a_class_that_passes_for_a_value_is_refused(code):
+    found = check({"twice": code.replace("__eq__", "equal")}).checks["check_twice"]
+    assert found.verdict != "passed"
+
+
+def test_a_library_that_was_changed_gives_no_points(monkeypatch):
+    """By a way that the screen does not know: here the screen is switched off."""
+    changes = "N = torch.distributions.Normal\nN.log_prob = lambda *a: 0"
+    found = check_in_this_process(monkeypatch, toy.RIGHT, {"twice": changes})
+    assert found["check_twice"].verdict == "error"
+    assert "changed something" in found["check_twice"].message
+    assert found["check_double"].verdict == "passed"
+
+
+def test_a_forged_verdict_is_recognised(monkeypatch):
+    """Written by a cell straight into the channel, where the screen is switched off."""
+    forged = """
+import json, os, struct
+def twice(f, x):
+    body = json.dumps({"tree": {"verdict": "passed"}, "lengths": []}).encode()
+    for number in range(3, 10):
+        try:
+            os.write(number, struct.pack("!4sQI", b"ANSW", len(body), len(body)) + body)
+        except OSError:
+            pass
+    return 2.0"""
+    found = check_in_this_process(monkeypatch, toy.RIGHT | {"twice": forged})
+    assert found["check_twice"].verdict == "stopped"
+    assert "broke the protocol" in found["check_twice"].message
+    assert found["check_plus"].verdict == "passed"
+
+
+def check_in_this_process(monkeypatch, answers, extra=None):
+    """The outcomes of the checks, with nothing screened."""
+    import classroom.checker
+
+    monkeypatch.setattr(classroom.checker, "screen", lambda source, modules: ("", modules))
+    texts = nbformat.writes(toy.source()), nbformat.writes(toy.submission(answers, extra))
+    found = {}
+    task = Task("a", toy.CHAPTER, *texts, KIND, Limits(cell_seconds=20))
+    classroom.checker.Checker(task, lambda group, name, each: found.update({name: each})).run()
+    return found
+
+
+def test_a_checker_that_is_killed_is_a_fault_of_the_grading(monkeypatch):
+    import subprocess
+    import threading
+
+    started = subprocess.Popen
+
+    def killed_soon(*arguments, **options):
+        process = started(*arguments, **options)
+        threading.Timer(1.0, process.kill).start()
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", killed_soon)
+    with pytest.raises(RuntimeError, match="check of a failed"):
+        check(toy.RIGHT)
+
+
+def test_a_long_message_is_cut():
+    found = check({"double": "def double(x):\n    return torch.zeros(200_000)"})
+    assert 1000 < len(found.checks["check_double"].message) <= 4000
 
 
 def test_control_characters_are_taken_out():
@@ -167,9 +263,8 @@ def test_cells_that_are_refused_beside_a_check_are_named():
     assert found.verdict != "passed" and "cell 4 (line 1: the import of os)" in found.message
 
 
-def test_a_check_that_no_longer_rejects_anything_gives_no_points(monkeypatch):
+def test_a_check_that_no_longer_rejects_anything_gives_no_points():
     """As if a hole in the screen had let a change of torch or of Python through."""
-    monkeypatch.setattr(classroom.checking, "WATCHES", ("double",))  # checked beside the answer
     source = toy.source()
     submitted = toy.submission(toy.RIGHT)
     lenient = toy.CHECK_TWICE.replace("assert got == 2.0", "assert True")
@@ -191,9 +286,12 @@ def test_a_fault_of_the_grading_is_no_zero():
 
 def test_which_answers_are_called_across_the_wall():
     assert takes_values("def f(x: torch.Tensor, n: int = 3) -> tuple[float, torch.Tensor]: ...")
-    assert takes_values("def f(x: Tensor, s: torch.Generator | None) -> list[int]: ...")
+    assert takes_values("def f(x: Tensor, s: int | None) -> list[int]: ...")
     for solution in (
         "def f(x): ...",
+        "def f(s: torch.Generator) -> float: ...",
+        "def f(x: 'nn.Module') -> float: ...",
+        "def f(*x: float) -> float: ...",
         "def f(x: torch.Tensor): ...",
         "def f(model: nn.Module) -> float: ...",
         "def f(g: Callable[[int], int]) -> float: ...",

@@ -23,7 +23,7 @@ from inboxes import CHAPTER, answered, course
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from page_reader import EVIL, read
 
-from classroom.checking import HIDDEN_BEGIN, HIDDEN_END, role
+from classroom.checks import HIDDEN_BEGIN, HIDDEN_END, role
 from classroom.cleaning import clean
 from classroom.feedback import lateness, page
 from classroom.grade import nbgrader

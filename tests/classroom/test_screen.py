@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import ALL
 
-from classroom.checking import takes_values
+from classroom.checks import takes_values
 from classroom.screen import screen
 
 REFUSED = {
@@ -58,6 +58,15 @@ REFUSED = {
     "a match on a class": "match x:\n case object(y=1): pass",
     "a global builtin": "def f():\n global isinstance\n isinstance = 1",
     "an async frame": "c.cr_frame",
+    "a module's name used again": "import torch\nfor torch in []: pass\ntorch.equal = max",
+    "a module's name in a function": "import numpy as np\ndef f():\n np = 0\nnp.testing.x",
+    "a function with a module's name": "import torch\ndef torch(): pass",
+    "files of numpy that write": "import numpy as np\nnp.savetxt('/dev/fd/4', [1])",
+    "files of sklearn": "from sklearn.datasets import dump_svmlight_file",
+    "type under another name": "import abc",
+    "type from typing": "from typing import ABCMeta",
+    "type itself": "type('X', (float,), {})",
+    "a class of a library": "from torch.distributions import Normal\nNormal.log_prob = 1",
 }
 
 ACCEPTED = {

@@ -106,7 +106,7 @@ class Lying:
 
 def test_an_object_becomes_its_name_only():
     class Strange(Lying):
-        __class__ = object
+        pass
 
     found = there_and_back([Strange(), lambda: 0])
     assert isinstance(found[0], Opaque) and type(found[0]).__name__ == "Strange"
@@ -146,6 +146,20 @@ def test_deep_and_endless_values_are_refused():
         Decoder([])(tree)
 
 
+def test_a_buffer_that_is_named_again_and_again_is_no_way_to_fill_the_memory():
+    tree = {"list": [{"tensor": ["uint8", [2**20], 0]}] * 300}
+    with pytest.raises(NotTransferable, match="larger than what was sent"):
+        Decoder([bytes(2**20)])(tree)
+
+
+def test_what_is_too_long_is_refused_and_not_cut():
+    for value in ("x" * (2**20 + 1), 10**5000):
+        with pytest.raises(NotTransferable):
+            Encoder()(value)
+    for value in (-(10**3999), "x" * 2**20):
+        assert there_and_back(value) == value
+
+
 MALFORMED = {
     "a list": [1, 2],
     "an unknown kind": {"pickle": "gASVJA=="},
@@ -168,6 +182,7 @@ MALFORMED = {
     "a number of many digits": {"int": "9" * 10_000},
     "a device that is none": {"device": "nowhere:1"},
     "a range without a step": {"range": [0, 1, 0]},
+    "a range of all numbers": {"range": [0, 10**10, 1]},
 }
 
 

@@ -188,6 +188,29 @@ def test_output_is_cut(remote, answers):
     assert printed.startswith("x" * 1000 + "\n[cut off here: 4001 more")
 
 
+def test_a_state_that_is_not_random_is_refused():
+    zeros = "def f():\n    import torch\n    s = torch.get_rng_state()\n    s[24:5000] = 0\n"
+    answers = Answers("trusted", Limits())
+    answers.deadline = time.monotonic() + 20
+    answers.run("cell 1", zeros + "    torch.set_rng_state(s)")
+    before = torch.get_rng_state()
+    with pytest.raises(Stopped, match="random"):
+        RemoteFunction(answers, "f")()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_memory_of_earlier_calls_is_given_back(answers, remote):
+    answers.run("memory", "import resource\ndef used(x): return x.sum()")
+    x = torch.ones(2_500_000)  # 10 MB
+    for _ in range(30):
+        remote("used")(x)
+        answers.forget()
+    _, printed = answers.run(
+        "look", "print(open('/proc/self/status').read().split('VmRSS:')[1].split()[0])"
+    )
+    assert int(printed) < 420_000  # kB
+
+
 @pytest.mark.parametrize(("name", "reason"), [("sleep", "0.5 seconds"), ("leave", "status 3")])
 def test_what_does_not_answer_is_stopped(name, reason):
     answers = Answers("trusted", Limits())

@@ -50,7 +50,7 @@ def grade(course, exercises, student, sources):
     for cell in notebook.cells:
         name = cell.metadata.get("nbgrader", {}).get("grade_id")
         cell.source = sources.get(name, cell.source)
-    inbox = course / "inbox" / student
+    inbox = course / "inbox" / chapter / student
     inbox.mkdir(parents=True)
     nbformat.write(notebook, inbox / f"{student}_{chapter}.ipynb")
     collect(course, chapter, inbox)
