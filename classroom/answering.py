@@ -280,6 +280,10 @@ def beside(order: dict[str, Any], output: Bounded, ask: Callable[[], str]) -> di
 PRETENDERS = (torch.Tensor, int, float, complex, str, list, tuple, dict, set)
 
 
+# torch wraps these itself, when the first optimiser is made and when its compiler is loaded.
+WRAPPED = {"step", "manual_seed"}
+
+
 def build_class(*arguments: Any, **options: Any) -> Any:
     """What a class statement does in the student's cells: no class may pretend to be a value."""
     made = builtins.__build_class__(*arguments, **options)
@@ -302,11 +306,12 @@ def differs(before: list[tuple[Any, dict[str, Any]]]) -> bool:
     for owner, parts in before:
         now = vars(owner)
         for name, part in parts.items():
-            # An optimiser wraps its own step when the first one is made.
-            if callable(part) and name != "step" and now.get(name) is not part:
+            if callable(part) and name not in WRAPPED and now.get(name) is not part:
                 return True
         if isinstance(owner, type) and any(
-            callable(part) for name, part in now.items() if name not in parts
+            callable(part) and name not in WRAPPED
+            for name, part in now.items()
+            if name not in parts
         ):
             return True
     return False
