@@ -57,6 +57,8 @@ ALWAYS = {
     *("gigabyte_printed", "deletes_and_overwrites", "searches_the_disk", "opens_sockets"),
     *("searches_other_processes", "kills_its_parents", "patches_everything_that_compares"),
     *("exits_without_a_word_at_call", "forges_a_reply", "returns_liars", "daemon_that_stays"),
+    *("beside_shadows_builtins", "beside_patches_torch", "beside_liars_by_type_of_a_type"),
+    *("beside_formats_the_frames", "beside_loops_for_ever", "beside_uses_all_memory"),
 }
 
 
@@ -240,7 +242,7 @@ def checker(source, released):
 
 
 @needs_bubblewrap
-@pytest.mark.parametrize("attack", [pytest.param(each, id=name) for name, each in BESIDE.items()])
+@pytest.mark.parametrize("attack", cases(BESIDE))
 def test_a_check_that_runs_beside_the_answer_cannot_be_turned_off(
     attack, checker, host, released, source
 ):
