@@ -158,7 +158,6 @@ class Checker:
         answers = self.answers
         self.limit(answers)
         answers.printed, answers.errors = [], []
-        answers.forget()
         namespace: dict[str, Any] = {"__name__": "__main__"}
         exec(compile(self.setup, "<setup>", "exec"), namespace)
         namespace |= {name: RemoteFunction(answers, name) for name in functions}
@@ -167,6 +166,7 @@ class Checker:
         seconds = min(self.limits.cell_seconds + 1, max(0.1, self.left() + 1))
         try:
             with contextlib.redirect_stdout(own), alarm(seconds):
+                answers.forget()
                 exec(compile(visible, "<check>", "exec"), namespace)
                 printed = "".join(answers.printed)
                 stage = "hidden"
@@ -296,7 +296,7 @@ class Checker:
         why = (
             f"it had not ended after {self.limits.cell_seconds:g} seconds"
             if late
-            else ("its process ended")
+            else "its process ended"
         )
         return CellOutcome("stopped", f"Your answer was stopped: {why}.", printed)
 

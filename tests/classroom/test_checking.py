@@ -252,6 +252,13 @@ def test_a_cell_that_ends_the_process_is_left_out():
     ]
 
 
+def test_a_process_that_ends_between_a_cell_and_a_check_costs_that_check_only():
+    later = "import os, threading\nthreading.Timer(0.0, os._exit, [0]).start()"
+    outcome = check(toy.RIGHT | {"plus": f"{toy.RIGHT['plus']}\n{later}"})
+    assert verdicts(outcome) | {"plus": ""} == {"double": "passed", "twice": "passed", "plus": ""}
+    assert verdicts(outcome)["plus"] in ("stopped", "error")
+
+
 def test_magics_are_not_carried_out_and_do_no_harm():
     outcome = check(toy.RIGHT, {"double": "%matplotlib inline\n!touch /tmp/x\nx = 3"})
     assert verdicts(outcome) == dict.fromkeys(toy.RIGHT, "passed")
