@@ -9,16 +9,19 @@ CHAPTERS := $(wildcard chapters/*.ipynb)
 # Where `make lab` opens; the first chapter unless LAB_CHAPTER names another.
 LAB_CHAPTER ?= $(firstword $(wildcard chapters/[0-9]*.ipynb))
 LAB_ARGS ?=
+# Gigabytes that .venv needs.
+SPACE := 3
 
 # One thread a process: sums come out the same whatever the number of cores (so the committed
 # outputs can be compared strictly), and two notebooks run side by side without a quarrel.
 ONE_THREAD := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test book browser sync bench assignments grade mutants exercises progress lock clean
+.PHONY: help lab test book pdf browser accessibility links costs sync bench assignments grade mutants exercises \
+	progress lock clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 13
+	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 15
 
 lab: $(VENV)/.stamp-notebooks  ## open the course in JupyterLab (LAB_ARGS="--no-browser --port=8899")
 	@$(if $(CHAPTERS),$(BIN)/python -m nbformat.sign $(CHAPTERS) >/dev/null)
@@ -38,8 +41,20 @@ book: $(VENV)/.stamp-site  ## build the site from the committed outputs, warning
 	$(BIN)/jupyter-book build --all -W -n --keep-going .
 	@echo "The site: $(CURDIR)/_build/html/index.html"
 
+pdf: $(VENV)/.stamp-pdf book  ## the whole book as one PDF, printed by Chromium: _build/course.pdf
+	$(BIN)/python scripts/pdf.py
+
 browser: $(VENV)/.stamp-course  ## the site and JupyterLab driven by a headless Chromium
-	$(ONE_THREAD) $(BIN)/python -m pytest -m "site or browser"
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup -m "site or browser"
+
+accessibility: $(VENV)/.stamp-course book  ## ask axe-core about every page of the site: results/accessibility.json
+	$(BIN)/python scripts/accessibility.py
+
+links: $(VENV)/.stamp-course  ## ask every address that the course points to whether it is still there (needs a network)
+	$(BIN)/python scripts/links.py
+
+costs: $(VENV)/.stamp-notebooks  ## seconds and peak memory of each chapter that changed (CHAPTER= ALL=1)
+	$(BIN)/python scripts/notebook_costs.py $(CHAPTER) $(if $(ALL),--all)
 
 sync: $(VENV)/.stamp-notebooks  ## execute the chapters whose text changed (ALL=1: every one)
 	$(BIN)/python scripts/notebooks.py sync $(if $(ALL),--all)
@@ -72,12 +87,22 @@ clean:  ## remove .venv and everything built
 	rm -rf $(VENV) _build build *.egg-info
 
 # .stamp-notebooks installs the extra "notebooks", and so on: a target waits only for what it
-# uses, once, until the settings change.
+# uses, once, until the settings change. pip 25.1 is the first that shows how far it has come.
 $(VENV)/.stamp-%: $(SETTINGS) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
+	@echo 'Installing "$*" into $(VENV): once, some minutes. On Linux PyTorch brings CUDA along, several'
+	@echo 'gigabytes; to avoid that see README.md, "A smaller download on Linux".'
+	@{ $(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1" && \
+		$(BIN)/python -m pip install -c constraints.txt -e ".[$*]"; } || \
+		{ echo 'The installation stopped, for the reason above. The next make goes on with it.'; exit 1; }
 	@touch $@
 
+# Where ensurepip is missing (Debian: python3-venv), venv says so, but leaves half of .venv behind.
 $(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { \
+		echo 'There is no $(PYTHON). The course needs Python 3.11 or newer (https://www.python.org).'; \
+		echo 'If it has another name here: make PYTHON=python3.12 ...'; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and \
 		f"Python 3.11 or newer is needed, but $(PYTHON) is {v}; try: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free / 1e9; sys.exit(free < $(SPACE) and \
+		f"Only {free:.1f} GB are free here. The course needs $(SPACE) GB, with CUDA on Linux several more.")'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
