@@ -1,0 +1,26 @@
+/* What scrolls sideways must be reachable with the keyboard; what does not scroll is no tab stop. */
+function reachable() {
+  const boxes = "article div.math, article mjx-container[display], article table, article pre";
+  for (const box of document.querySelectorAll(boxes)) {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0; else box.removeAttribute("tabindex");
+  }
+  /* A formula inside a line cannot break. One that is wider than a phone is set smaller, or, if that
+     would make it too small to read, scrolls as well. */
+  for (const formula of document.querySelectorAll("article mjx-container:not([display])")) {
+    const paragraph = formula.closest("p, li, td, dd");
+    formula.dataset.size ??= formula.style.fontSize || "100%";
+    formula.style.fontSize = formula.dataset.size;
+    formula.classList.remove("wide-formula");
+    formula.removeAttribute("tabindex");
+    const fits = paragraph ? paragraph.clientWidth / formula.offsetWidth : 1;
+    if (fits >= 1) continue;
+    formula.style.fontSize = `${parseFloat(formula.dataset.size) * Math.max(fits - 0.01, 0.75)}%`;
+    if (fits < 0.76) {
+      formula.classList.add("wide-formula");
+      formula.tabIndex = 0;
+    }
+  }
+}
+window.addEventListener("load", () =>
+  (window.MathJax?.startup?.promise ?? Promise.resolve()).then(reachable));
+window.addEventListener("resize", reachable);
