@@ -4,7 +4,7 @@ A *generative* classifier fits p(x, y) = π_y N(x; μ_y, Σ_y) and gets p(y|x) b
 *discriminative* one fits p(y|x) = softmax(W x + b) and knows nothing of p(x). With the same Σ for
 all classes both have a posterior of the same form (Efron 1975,
 https://doi.org/10.1080/01621459.1975.10480319) and differ in what they are fitted to (Ng & Jordan
-2002, https://papers.nips.cc/paper/2020-on-discriminative-vs-generative-classifiers).
+2002, see reading_list.md).
 
 Examples are rows: images are flattened first, ``images.flatten(1)``. Logarithms are natural ones.
 """

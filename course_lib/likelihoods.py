@@ -45,12 +45,12 @@ class Gaussian(nn.Module):
 
     Its value depends on the unit of x, so it compares neither with a Bernoulli's nor with that of
     images in [0, 1]. The noise scale sets the weight between the two terms of the ELBO. If it is
-    learned, its optimum is the root mean square error of the reconstruction (Rybkin, Daniilidis &
+    learnt, its optimum is the root mean square error of the reconstruction (Rybkin, Daniilidis &
     Levine 2021, arXiv 2006.13202).
 
     Args:
         noise_scale: standard deviation of each value of x around the mean, in units of x; None:
-            learned, one for all values, from 1 on.
+            learnt, one for all values, from 1 on.
         bounded: the mean is tanh(output / 2), in [-1, 1] like the images of the course; otherwise
             it is the output of the decoder.
 

@@ -362,7 +362,7 @@ class Config:
     activation: str = "relu"
     classes: int = 0  # of a conditional model, which is trained with labels; 0: none
     likelihood: str = "bernoulli"
-    noise_scale: float | int | None = None  # of the Gaussian likelihood; None: learned
+    noise_scale: float | int | None = None  # of the Gaussian likelihood; None: learnt
     bounded: bool = True  # samples in [-1, 1]; False only with the Gaussian likelihood
     dynamic_binarisation: bool = False  # grey pixels become black or white anew in every step
     augment: bool = False  # every image distorted a little, anew in every step, before that
