@@ -14,11 +14,12 @@ from functools import lru_cache
 from html.parser import HTMLParser
 from pathlib import Path
 
-PLAIN = {"image/png", "image/jpeg"}
+PLAIN = ("image/png", "image/jpeg")
 # "about 100 minutes", with or without a remark in brackets; "less than a minute on two CPU cores".
 TIMES = re.compile(
     r"Reading with a pencil takes ([^;(]+?)\s*(?:\([^)]*\))?; running every cell takes ([^.]+)\."
 )
+PARTS = ("title", "question", "minutes")
 # A row of the table in README.md: the part, or nothing; the number, the title, perhaps a link.
 ROW = re.compile(
     r"^\| *(.*?) *\| *\**\[?(\d\d) ([^|\]]+?)(?:\]\(([^)]+)\.ipynb\))?\** *\|.*\|$", re.M
@@ -81,11 +82,16 @@ class FirstImage(HTMLParser):
             self.src, self.alt = found.get("src") or "", found.get("alt") or ""
 
 
+def is_picture(page: str) -> bool:
+    """Whether the HTML of an output is a figure, a film or a panel of the library."""
+    return 'class="frame-player' in page or 'class="course-figure"' in page
+
+
 def picture(output: dict) -> tuple[str, bytes, str] | None:
     """Kind, bytes and alternative text of an output that is a picture; None for any other."""
     data = output.get("data", {})
     page = "".join(data.get("text/html", ""))
-    if 'class="frame-player' in page or 'class="course-figure"' in page:
+    if is_picture(page):
         first = FirstImage()
         first.feed(page)
         player = re.search(r'class="frame-player frame-player-(film|panel)', page)
@@ -94,7 +100,7 @@ def picture(output: dict) -> tuple[str, bytes, str] | None:
             base64.b64decode(first.src.partition("base64,")[2]),
             first.alt,
         )
-    for mime in PLAIN & data.keys():
+    for mime in filter(data.__contains__, PLAIN):
         alt = output.get("metadata", {}).get(mime, {}).get("alt", "")
         return "figure", base64.b64decode("".join(data[mime])), alt
     return None
@@ -125,7 +131,7 @@ def read(path: Path, number: int, part: str, page: str) -> Chapter:
     """A written chapter from its notebook.
 
     Raises:
-        ValueError: its first paragraphs lack the question in bold, or the minutes.
+        ValueError: its first paragraphs lack the title, the question in bold, or the minutes.
     """
     cells = json.loads(path.read_text("utf8"))["cells"]
     blocks = [
@@ -134,13 +140,13 @@ def read(path: Path, number: int, part: str, page: str) -> Chapter:
         if cell["cell_type"] == "markdown"
         for block in re.split(r"\n\s*\n", "".join(cell["source"]).strip())
     ]
-    title = next(block[2:].strip() for block in blocks if block.startswith("# "))
+    title = next((block[2:].strip() for block in blocks if block.startswith("# ")), "")
     question = next((m[1] for b in blocks if (m := re.search(r"\*\*([^*]+\?)\*\*", b))), "")
     need = next((block for block in blocks if TIMES.search(block)), "")
-    if not question or not need:
+    if missing := [part for part, it in zip(PARTS, (title, question, need), strict=True) if not it]:
         raise ValueError(
-            f"{path.name}: {'the minutes' if question else 'the question'} not found; begin the "
-            "chapter with a question in bold, and write 'Reading with a pencil takes …; running "
+            f"{path.name}: the {' and the '.join(missing)} not found; begin the chapter with a "
+            "title '# …' and a question in bold, and write 'Reading with a pencil takes …; running "
             "every cell takes ….' in the paragraph 'You need …'"
         )
     reading, running = TIMES.search(need).groups()  # type: ignore[union-attr]

@@ -47,7 +47,13 @@ def write_thumbnails(chapters: tuple[Chapter, ...], stations: dict[str, int], si
         for figure in chapter.figures:
             (site / address(chapter, figure)).write_bytes(small(figure.data, (440, 330)))
         if chapter.figures:
-            chosen = chapter.figures[stations.get(chapter.label, 1) - 1]
+            k = stations.get(chapter.label, 1)
+            if not 1 <= k <= len(chapter.figures):
+                raise ValueError(
+                    f"course_map_figures in _config.yml names figure {k} of chapter "
+                    f"{chapter.label}, which has {len(chapter.figures)}; name one of these"
+                )
+            chosen = chapter.figures[k - 1]
             station = small(chosen.data, (264, 176), crop=True)
             (folder / f"map-{chapter.label}.webp").write_bytes(station)
 

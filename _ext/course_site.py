@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import course_gallery
-from course_chapters import Chapter, Figure, chapters
+from course_chapters import PLAIN, Chapter, Figure, chapters, is_picture
 from course_gallery import shortened
 from course_map import course_map
 from docutils import nodes
@@ -28,7 +28,6 @@ LOGGER = logging.getLogger(__name__)
 
 CHECK = re.compile(r"Check (\d+)\b")
 SIGNATURE = re.compile(r"<dl>\s*((?:<dd>.*?</dd>\s*)+)</dl>")
-PICTURES = ("image/png", "image/svg+xml", "image/jpeg")
 
 
 class Anchors(SphinxTransform):
@@ -71,10 +70,9 @@ def shown(node: nodes.container) -> bool:
     """Whether a node holds an output that is a figure, a film or a panel."""
     if node.get("nb_element") != "mime_bundle":
         return False
-    if any(form.get("mime_type") in PICTURES for form in node.children):
+    if any(form.get("mime_type") in PLAIN for form in node.children):
         return True
-    page = "".join(raw.astext() for raw in node.findall(nodes.raw))
-    return 'class="course-figure"' in page or 'class="frame-player' in page
+    return is_picture("".join(raw.astext() for raw in node.findall(nodes.raw)))
 
 
 class FromChapters(SphinxDirective):

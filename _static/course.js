@@ -6,14 +6,19 @@ function reachable() {
   }
   /* A formula inside a line cannot break. One that is wider than a phone is set smaller, or, if that
      would make it too small to read, scrolls as well. */
-  for (const formula of document.querySelectorAll("article mjx-container:not([display])")) {
-    const paragraph = formula.closest("p, li, td, dd");
+  const formulas = [...document.querySelectorAll("article mjx-container:not([display])")];
+  for (const formula of formulas) {
     formula.dataset.size ??= formula.style.fontSize || "100%";
     formula.style.fontSize = formula.dataset.size;
     formula.classList.remove("wide-formula");
     formula.removeAttribute("tabindex");
-    const fits = paragraph ? paragraph.clientWidth / formula.offsetWidth : 1;
-    if (fits >= 1) continue;
+  }
+  /* All are measured before one is changed: a chapter has hundreds, and each change between two
+     measurements would lay out the whole page again. */
+  const measured = formulas.map((formula) =>
+    [formula, (formula.closest("p, li, td, dd")?.clientWidth ?? Infinity) / formula.offsetWidth]);
+  for (const [formula, fits] of measured) {
+    if (!(fits < 1)) continue;
     formula.style.fontSize = `${parseFloat(formula.dataset.size) * Math.max(fits - 0.01, 0.75)}%`;
     if (fits < 0.76) {
       formula.classList.add("wide-formula");
@@ -24,3 +29,10 @@ function reachable() {
 window.addEventListener("load", () =>
   (window.MathJax?.startup?.promise ?? Promise.resolve()).then(reachable));
 window.addEventListener("resize", reachable);
+/* On a phone the contents close with Escape; the focus goes back to the button that opened them. */
+window.addEventListener("DOMContentLoaded", () => {
+  for (const side of ["primary", "secondary"]) {
+    document.getElementById(`pst-${side}-sidebar-modal`)?.addEventListener("close", () =>
+      document.querySelector(`.${side}-toggle`)?.focus());
+  }
+});

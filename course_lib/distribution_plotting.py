@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from torch import Tensor
 
 from course_lib import layout
+from course_lib.description import largest, listed, plain, rounded
 from course_lib.plotting import (
     COLOURS,
     DPI,
@@ -33,8 +34,6 @@ __all__ = ["bars", "joint_table", "posteriors", "transport", "tree"]
 _PAGE = round(WIDTH * DPI)  # pixels
 _MARGIN = LinearSegmentedColormap.from_list("margin", ["white", COLOURS["prior"]])
 _CLASSES = (COLOURS["model"], "o"), (COLOURS["data"], "^")
-# An odd number of bands: the middle one, white, is p = 1/2.
-_FIELD = LinearSegmentedColormap.from_list("field", ["#F9D0B1", "#FAFAFA", "#B5D8EF"], N=11)
 _CELLS = 50  # of the field, in each direction
 _LEVELS = (0.1, "#888888", 0.9), (0.5, "black", 1.6), (0.9, "#888888", 0.9)  # p, colour, width
 
@@ -129,6 +128,13 @@ def joint_table(
             axes.text(middle, above - 6, name, ha="center", rotation=turn, **letters)
         axes.text(right + gap + last / 2, above - 6, "sum", ha="center", **letters)
         axes.text(beside, 6, title, size=12, va="top")
+    row, column = np.unravel_index(cells.argmax(), cells.shape)
+    figure.alt = (
+        f"{plain(title)}{'. ' * bool(title)}Table of {len(rows)} rows and {len(columns)} columns. "
+        f"Sums of the rows: {largest(rows, sums[0].ravel(), 6)}; of the columns: "
+        f"{largest(columns, sums[1].ravel(), 6)}; of all: {rounded(sums[2].item())}. The largest "
+        f"cell is {rounded(cells.max())}, at {rows[int(row)]} and {columns[int(column)]}."
+    )
     return figure
 
 
@@ -252,6 +258,7 @@ def posteriors(
     height = head + down * block + 48
     line = torch.linspace(low, high, _CELLS + 1, dtype=points.dtype, device=points.device)
     plane, grid = torch.cartesian_prod(line, line), layout.numbers(line)
+    told: list[str] = []
     half = (high - low) / _CELLS / 2  # a pixel of the field stands in the middle of its cell
     edges = low - half, high + half
     whole: Any = {"extent": edges * 2, "origin": "lower", "aspect": "auto", "vmin": 0, "vmax": 1}
@@ -261,7 +268,9 @@ def posteriors(
     with course_style():
         page.text(6, 8, title, size=12, va="top")
         start, stop, y = right - 130, right - 6, head - 24
-        page.imshow(np.arange(11)[None], _FIELD, aspect="auto", extent=(start, stop, y + 6, y - 6))
+        page.imshow(
+            np.arange(11)[None], layout.FIELD, aspect="auto", extent=(start, stop, y + 6, y - 6)
+        )
         page.vlines((start + stop) / 2, y - 6, y + 6, color="black", linewidth=1.6)
         for share, text in ((0, "0"), (0.5, "0.5"), (1, "1")):
             page.text(start + share * (stop - start), y + 8, text, size=11, ha="center", va="top")
@@ -275,7 +284,8 @@ def posteriors(
                 (place[0] / width, place[1] / height, side / width, side / height)
             )
             field = _field(probability, plane, name).T
-            axes.imshow(field, _FIELD, interpolation="bilinear", **whole)
+            told.append(f"“{plain(name)}” {_at_points(field, points, labels, limits)}")
+            axes.imshow(field, layout.FIELD, interpolation="bilinear", **whole)
             for level, colour, width_of_line in _LEVELS:
                 if field.min() < level < field.max():
                     axes.contour(
@@ -298,6 +308,13 @@ def posteriors(
                 axis.set_major_locator(MaxNLocator(4) if outer else NullLocator())
                 axis.set_label_text(name if outer else "", style="italic")
                 axis.labelpad = 0
+    shares = labels.double().mean().item() if len(labels) else 0.0
+    figure.alt = (
+        f"{plain(title)}{'. ' * bool(title)}{len(points)} points of two classes, "
+        f"{rounded(100 * shares)} % of class 1, in the plane from {rounded(low)} to "
+        f"{rounded(high)}, over the field of p(y=1|x). Probability of class 1 at the points "
+        f"of class 0 and of class 1, on average: {listed(told)}."
+    )
     return figure
 
 
@@ -350,6 +367,12 @@ def transport(x: Float[Tensor, " n"], y: Float[Tensor, " n"], *, title: str = ""
         above.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, columnspacing=1)
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    figure.alt = (
+        f"{plain(title)}{'. ' * bool(title)}{n} values of x from {rounded(start[0])} to "
+        f"{rounded(start[-1])}, {n} of y from {rounded(end[0])} to {rounded(end[-1])}. Above, the "
+        f"area between their distribution functions is W_1 = {rounded(distance)}; below, lines "
+        "join the values in order of size."
+    )
     return figure
 
 
@@ -376,6 +399,19 @@ def _field(probability: Callable[[Tensor], Tensor], plane: Tensor, name: str) ->
             "probabilities in [0, 1]; logits need .sigmoid(), log-probabilities .exp()"
         )
     return layout.numbers(values).clip(max=1).reshape(_CELLS + 1, _CELLS + 1)
+
+
+def _at_points(
+    field: np.ndarray, points: Tensor, labels: Tensor, limits: tuple[float | int, float | int]
+) -> str:
+    """The field's mean at the points of class 0 and of class 1, in words."""
+    low, high = limits
+    places = ((layout.numbers(points) - low) / (high - low) * _CELLS).round().astype(int)
+    inside = ((places >= 0) & (places <= _CELLS)).all(1)
+    x, y = places[inside].T
+    values, classes = field[y, x], labels.numpy(force=True)[inside]
+    means = (values[classes == label] for label in (0, 1))
+    return listed(rounded(of_class.mean()) if len(of_class) else "none" for of_class in means)
 
 
 def _ellipse(mean: Tensor, covariance: Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 from torch import Tensor
 
 from course_lib.plotting import COLOURS, DPI, CourseFigure, course_style
 
 WEIGHT_COLOURS = LinearSegmentedColormap.from_list("weight", ["white", COLOURS["data"]])
+PALE = "#E9EFF4"  # fills what is not data itself: boxes, a hull
+# Two classes: pale orange and blue. An odd number of bands: the middle one, white, is p = 1/2.
+FIELD = LinearSegmentedColormap.from_list("field", ["#F9D0B1", "#FAFAFA", "#B5D8EF"], N=11)
 GRID: Any = {"color": "#E4E4E4", "linewidth": 0.6}
 
 
-def page(width: int, height: int) -> tuple[Figure, Axes]:
+def page(width: int, height: int) -> tuple[CourseFigure, Axes]:
     """A figure and an axes over all of it, whose units are pixels, from above."""
     with course_style():
         figure = CourseFigure(figsize=(width / DPI, height / DPI), dpi=DPI)

@@ -1,13 +1,18 @@
 """Pictures of the course: grids of images, curves, densities.
 
 Every function returns a matplotlib Figure that pyplot does not know, so a notebook cell that ends
-with it shows it exactly once, and nothing piles up in memory. Colours are those of Okabe and Ito
-(https://jfly.uni-koeln.de/color/), which readers with colour-blindness can tell apart.
+with it shows it exactly once, and nothing piles up in memory. The colours of data, model,
+discriminator, latent and prior mean the same in every chapter; but for the grey they are those of
+Okabe and Ito (https://jfly.uni-koeln.de/color/), and readers with colour-blindness can tell them
+apart (tests/test_colours.py computes how well).
 """
 
+import html
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -19,18 +24,21 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 from torch import Tensor
 
-from course_lib.player import png_small, rasterise
+from course_lib.description import describe, image_text, listed, plain, rounded
+from course_lib.player import address, rasterise
 
 COLOURS = {
     "data": "#0072B2",
     "model": "#D55E00",
     "discriminator": "#009E73",
     "latent": "#CC79A7",
-    "prior": "#999999",
+    "prior": "#666666",
 }
-_FURTHER_COLOURS = ("#0072B2", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# For lines without such a role, none like the colours above.
+SERIES = ("#332288", "#A67C00", "#99203C", "#1B7F8C", "#000000")
 
 DPI = 110
 WIDTH = 5.6  # inches: 616 pixels, so that 12 point text is still readable on a phone
@@ -69,8 +77,36 @@ def course_style() -> AbstractContextManager[None]:
 class CourseFigure(Figure):
     """A Figure that shows itself in a notebook, also where pyplot was never imported."""
 
-    def _repr_png_(self) -> bytes:
-        return png_small(rasterise(self))
+    alt = ""  # what it shows, in words; computed from what was drawn if empty
+    density = 2  # pixels of the picture for one of the page: crisp letters on phones and paper
+
+    def _repr_html_(self) -> str:
+        # Not as image/png: JupyterLab gives such an output no alternative text.
+        alt = self.alt or describe(self)
+        width, height = (round(side) for side in self.bbox.size)
+        return _img(address(rasterise(self, self.density), 128), alt, width, height)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture from a file, such as one of a recorded run, with its alternative text.
+
+    IPython's own `Image` has none that JupyterLab would speak.
+
+    Attributes:
+        path: a PNG file.
+        alt: what it shows, in a sentence, for readers who cannot see it.
+    """
+
+    path: Path
+    alt: str
+
+    def __repr__(self) -> str:
+        return f"<Picture: {self.path.as_posix()}>"
+
+    def _repr_html_(self) -> str:
+        with Image.open(self.path) as opened:
+            return _img(address(opened.convert("RGB"), 256), self.alt, *opened.size)
 
 
 def subplots(
@@ -80,7 +116,7 @@ def subplots(
     width: float | int = WIDTH,
     height: float | int = 3.2,
     **options: Any,
-) -> tuple[Figure, Any]:
+) -> tuple["CourseFigure", Any]:
     """`plt.subplots` in the course's style: width and height in inches, returns (figure, axes).
 
     `options` go to `Figure.subplots` (`sharey=True`, `squeeze=False`, …).
@@ -103,7 +139,7 @@ def image_grid(
     Args:
         images: in [-1, 1]; 1 channel (black to white) or 3 (RGB).
         columns: images in a row.
-        row_labels: one text for each row, to its left.
+        row_labels: one text for each row, above it at the left.
         titles: one short text for each image, above it.
         title: one text above the whole grid.
 
@@ -124,17 +160,23 @@ def image_grid(
     side = max(images.shape[2:])
     factor = max(1, min(112 // side, round(DPI * WIDTH) // ((side + 1) * columns)))
     gap = max(1, side // 14)
-    row_gap = gap if titles is None else gap + math.ceil(17 / factor)
+    # Texts stand above what they name: beside it they would take the width that a phone lacks.
+    for_titles, for_labels = 21 * bool(titles), 21 * bool(row_labels)
+    row_gap = gap + math.ceil((for_titles + for_labels) / factor)
     tiled = tile(images, columns, gap, row_gap)
     height, width = tiled.shape[:2]
 
     # Margins in pixels, so that image pixels fall exactly on figure pixels.
-    left = 14 + max(_text_width(text, 11) for text in row_labels) if row_labels else 2
+    left = 2
     top = 28 if title else 2
-    full_width = left + max(width * factor + 2, _text_width(title, 12) + 4)
+    texts = [_text_width(title, 12), *(_text_width(text, 11) for text in row_labels or ())]
+    full_width = left + max(width * factor + 2, max(texts) + 4)
     full_height = top + height * factor + 2
     with course_style():
         figure = CourseFigure(figsize=(full_width / DPI, full_height / DPI), dpi=DPI)
+        figure.density = 1  # the pixels of images are large and hard as they are
+        lines = [title, image_text(images.shape, columns, row_labels), *(titles or ())]
+        figure.alt = ". ".join(plain(line).strip(".") for line in lines if line) + "."
         axes = figure.add_axes(
             (
                 left / full_width,
@@ -150,8 +192,8 @@ def image_grid(
             figure.text(left / full_width, 1 - 6 / full_height, title, va="top")
         cell_height, cell_width = images.shape[2] + row_gap, images.shape[3] + gap
         for row, text in enumerate(row_labels or ()):
-            middle = (row + 1) * cell_height - images.shape[2] / 2 - 0.5
-            axes.text(-8 / factor, middle, text, ha="right", va="center", fontsize=11)
+            y = row * cell_height + row_gap - 0.5 - (for_titles + 2) / factor
+            axes.text(gap - 0.5, y, text, va="bottom", fontsize=11)
         for position, text in enumerate(titles or ()):
             row, column = divmod(position, columns)
             axes.text(
@@ -160,7 +202,7 @@ def image_grid(
                 text,
                 ha="center",
                 va="bottom",
-                fontsize=9,
+                fontsize=11,
             )
     return figure
 
@@ -199,7 +241,7 @@ def loss_curves(
         raise ValueError(f"smooth must be at least 1, got {smooth}")
 
     figure, axes = subplots()
-    further = iter(_FURTHER_COLOURS * len(names))
+    further = iter(SERIES * len(names))
     for name in names:
         values = np.asarray(history[name], dtype=float)
         if len(values) != len(steps):
@@ -345,6 +387,8 @@ def densities_1d(
         axes = figure.add_axes((0.11, 0.165, 0.77, 0.66))
         right: Axes | None = None
         lines = []
+        drawn: set[str] = set()
+        style: Any
         places = x.detach().cpu().double().numpy()  # NumPy knows no bfloat16
         for label, (values, role) in curves.items():
             height = values.detach().cpu().double().numpy()
@@ -355,10 +399,13 @@ def densities_1d(
                     right.set(ylim=(0, 1.02), ylabel="$D(x)$", yticks=[0, 0.5, 1])
                 # A second discriminator is dashed and dark, to show on top of the first.
                 second = {"linestyle": "--", "color": "#222222"} if right.lines else {}
-                style: Any = {"color": COLOURS[role]} | second
+                style = {"color": COLOURS[role]} | second
                 lines += right.plot(places, height, label=label, **style)
             else:
-                lines += axes.plot(places, height, color=COLOURS[role], label=label)
+                # Two of the same role, such as two models: the second is dashed.
+                style = {"linestyle": "--"} if role in drawn else {}
+                drawn.add(role)
+                lines += axes.plot(places, height, color=COLOURS[role], label=label, **style)
                 axes.fill_between(places, height, color=COLOURS[role], alpha=0.12, linewidth=0)
         axes.set(xlim=(places[0], places[-1]), ylim=(0, top), xlabel="$x$", ylabel="density")
         axes.set_title(title, pad=28)
@@ -421,6 +468,12 @@ def densities_and_bars(
         right.set(xlim=(-0.5, len(stacks) - 0.5), ylim=(0, bar_top), xticks=[], yticks=[])
         right.spines["left"].set_visible(False)
         right.legend(loc="lower left", bbox_to_anchor=(-0.12, 1), labelspacing=0.2)
+    peaks = (f"{plain(label)} peaks at z = {z[y.argmax()]:.2g}" for label, (y, _) in curves.items())
+    sums = (
+        " + ".join(f"{label} {float(height):.2f}" for label, (height, _) in stack.items())
+        for stack in stacks
+    )
+    figure.alt = f"Densities over z: {listed(peaks)}. Stacked bars: {'; '.join(sums)}."
     return figure
 
 
@@ -468,6 +521,11 @@ def latent_map(
         pixels = tile(image[None], 1, 1, 0)
         right.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         right.set_axis_off()
+    figure.alt = (
+        f"Map of {len(codes)} codes of {len(labels.unique())} classes in the plane of z_1 and z_2, "
+        f"with a marker at ({rounded(place[0])}, {rounded(place[1])}); beside it the image of "
+        f"{image.shape[1]} × {image.shape[2]} pixels that the marker's place is decoded to."
+    )
     return figure
 
 
@@ -512,6 +570,14 @@ def tile(
         x = position % columns * (width + gap) + gap
         page[y : y + height, x : x + width] = image
     return page[..., 0] if channels == 1 else page
+
+
+def _img(source: str, alt: str, width: int, height: int) -> str:
+    """A picture with its alternative text as HTML; width and height as on the page, in pixels."""
+    return (
+        f'<img class="course-figure" alt="{html.escape(alt)}" src="{source}" '
+        f'width="{width}" height="{height}" style="max-width:100%;height:auto">'
+    )
 
 
 def _text_width(text: str, points: float | int) -> int:

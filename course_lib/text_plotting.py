@@ -20,15 +20,14 @@ from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, N
 from torch import Tensor
 
 from course_lib import layout
-from course_lib.plotting import COLOURS, DPI, WIDTH, CourseFigure, course_style, subplots
+from course_lib.description import largest, map_text, plain, rounded
+from course_lib.plotting import COLOURS, DPI, SERIES, WIDTH, CourseFigure, course_style, subplots
 
 # An escaped dollar sign is one; two bare ones would make what is between them a formula.
 _SIGNS = str.maketrans({"\n": "↵", " ": "␣", "\t": "⇥", "$": r"\$"})
-_CURVE_COLOURS = (
-    *(COLOURS[role] for role in ("data", "model", "discriminator", "latent")),
-    *("#E69F00", "#56B4E9", "#000000"),
-)
 _DASHES = ("--", ":", "-.")
+_MARKERS = "os^Dv"  # with the colours, so that nobody needs the colour
+_LINES: Any = ("-", (0, (6, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)), (0, (3, 1)))
 _FEW = 15  # points that are drawn one by one
 _SIZES = (11, 10, 9, 8, 7)  # points of a token's name, the largest that fits
 
@@ -137,7 +136,7 @@ def token_bars(
             (left / width, below / height, 1 - (left + right) / width, inner / height)
         )
         places = np.arange(len(tokens))
-        axes.bar(places, heights[0], 0.86, color="#D5D5D5", label=labels[0])
+        axes.bar(places, heights[0], 0.86, color="#D5D5D5", edgecolor="#888888", label=labels[0])
         axes.bar(places, heights[1], 0.46, color=COLOURS["model"], label=labels[1])
         axes.set(xlim=(-0.6, len(tokens) - 0.4), ylim=(0, top), ylabel="probability", xticks=[])
         for place, token in enumerate(tokens):
@@ -148,13 +147,22 @@ def token_bars(
                 token,
                 transform=axes.get_xaxis_transform(),
                 size=size,
-                color="#333333" if heights[1][place] > 0 else "#B5B5B5",
+                color="#333333" if heights[1][place] > 0 else "#757575",
                 rotation=90 if upright else 0,
                 ha="center",
                 va="top" if upright else "baseline",
             )
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
         axes.set_title(title, pad=28)
+    excluded = int((heights[1] == 0).sum())
+    figure.alt = (
+        f"{plain(title)}{': ' * bool(title)}Bars of the probabilities of {len(tokens)} tokens. "
+        + " ".join(
+            f"{label}: {largest(tokens, values, 4)}."
+            for label, values in zip(labels, heights, strict=True)
+        )
+        + (f" {excluded} tokens have the probability 0 in {labels[1]}." if excluded else "")
+    )
     return figure
 
 
@@ -209,7 +217,7 @@ def weighted_sum(
         right = figure.add_axes((0.57, 0.1, 0.42, 0.784))
         # The union of all triangles of points is their convex hull (Carathéodory).
         triangles = [places["values"][list(three)] for three in combinations(range(len(names)), 3)]
-        right.add_collection(PolyCollection(triangles, color="#E9EFF4", zorder=0))
+        right.add_collection(PolyCollection(triangles, color=layout.PALE, zorder=0))
         for axes, name in ((left, "keys"), (right, "values")):
             x, y = places[name].T
             axes.scatter(x, y, areas, color=COLOURS["data"], alpha=0.5, linewidths=0)
@@ -247,6 +255,14 @@ def weighted_sum(
                 borderaxespad=0.2,
                 handletextpad=0.1,
             )
+    at = {
+        name: f"({rounded(place[0][0])}, {rounded(place[0][1])})" for name, place in places.items()
+    }
+    figure.alt = (
+        f"Two planes. Left: a query at {at['query']} among {len(names)} keys; their weights are "
+        f"{largest(names, parts, 6)}. Right: the values, and the output, their weighted mean, at "
+        f"{at['output']}."
+    )
     return figure
 
 
@@ -298,7 +314,7 @@ def curves(
         raise ValueError(f"x must be finite{', and positive for log_x' * log_x}, got {x}")
 
     figure, axes = subplots()
-    colours = iter(_CURVE_COLOURS * len(lines))
+    looks = iter([*zip(SERIES, _MARKERS, _LINES, strict=True)] * len(lines))
     handles: list[Any] = []
     for order, (label, given) in enumerate(lines.items()):
         with_spread = isinstance(given, tuple)
@@ -316,15 +332,15 @@ def curves(
             style: Any = {"color": "#555555", "linestyle": dash, "linewidth": 1.5, "zorder": 1}
             handles += axes.plot(at, y, label=label, **style)
             continue
-        colour = next(colours)
+        colour, marker, dash = next(looks)
         if named:  # beside each other, so that error bars do not hide each other
             at = at + 0.12 * (order - (len(lines) - 1) / 2)
         if len(y) > _FEW:
-            handles += axes.plot(at, y, color=colour, label=label)
+            handles += axes.plot(at, y, color=colour, linestyle=dash, label=label)
             if with_spread:
                 axes.fill_between(at, y - spread, y + spread, color=colour, alpha=0.2, linewidth=0)
         else:
-            style = {"fmt": "o" if named else "o-", "linewidth": 1.3, "capsize": 4}
+            style = {"fmt": marker if named else f"{marker}-", "linewidth": 1.3, "capsize": 4}
             error = spread if with_spread else None
             handles.append(axes.errorbar(at, y, error, color=colour, label=label, **style))
     if log_x:
@@ -430,6 +446,7 @@ def _heat_maps(
         axes.text(12, middle, row_label, size=11, rotation=90, ha="center", va="center")
         _scale(axes, stop, above, min(height, 110), top, shown.values())
         axes.set(xlim=(0, full_width), ylim=(full_height, 0))
+    figure.alt = map_text(shown, rows, columns, row_label, column_label)
     return figure
 
 

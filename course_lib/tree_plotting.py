@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from course_lib import layout
+from course_lib.description import tree_text
 from course_lib.plotting import COLOURS, DPI, WIDTH, course_style
 
 _PAGE = round(WIDTH * DPI)  # pixels
@@ -58,6 +59,7 @@ def tree(branches: Mapping[str, Any], *, title: str = "") -> Figure:
             _draw(axes, node, top, size, lefts, widths)
             top += _slot(node, size)
         axes.text(4, 6, title, size=12, va="top")
+    figure.alt = tree_text(branches, title)
     return figure
 
 
@@ -112,7 +114,7 @@ def _draw(
         width - 2,
         height,
         boxstyle="round,pad=0,rounding_size=6",
-        facecolor="#E9EFF4" if node.children else "white",
+        facecolor=layout.PALE if node.children else "white",
         edgecolor="#888888" if node.children else COLOURS["data"],
         linewidth=1.2,
     )

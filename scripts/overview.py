@@ -1,19 +1,24 @@
 """Write images/overview.png, the README's picture, from the committed outputs.
 
-It sets the figures of the cells tagged "overview" side by side, so that the picture is what the
+It sets the figures of the cells tagged "overview" in rows, so that the picture is what the
 course really printed. `make sync` runs it after executing the chapters.
 """
 
 import base64
 import io
+import math
+import re
 from pathlib import Path
 
 import nbformat
-from PIL import Image
+from PIL import Image, ImageOps
+
+from course_lib.player import png_small
 
 ROOT = Path(__file__).resolve().parent.parent
-HEIGHT = 360  # pixels
-GAP = 24
+COLUMNS = 3
+BOX = (480, 340)  # pixels
+GAP = 40
 
 
 def tagged_figures(root: Path = ROOT) -> list[Image.Image]:
@@ -23,19 +28,24 @@ def tagged_figures(root: Path = ROOT) -> list[Image.Image]:
         for cell in nbformat.read(path, as_version=4).cells:
             if "overview" in cell.metadata.get("tags", []):
                 for output in cell.outputs:
-                    if png := output.get("data", {}).get("image/png"):
-                        figures.append(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"))
+                    page = output.get("data", {}).get("text/html", "")
+                    for file in re.findall(r'src="data:image/\w+;base64,([^"]+)"', page):
+                        figures.append(
+                            Image.open(io.BytesIO(base64.b64decode(file))).convert("RGB")
+                        )
     return figures
 
 
-def side_by_side(figures: list[Image.Image]) -> Image.Image:
-    scaled = [f.resize((round(f.width * HEIGHT / f.height), HEIGHT)) for f in figures]
-    width = sum(f.width for f in scaled) + GAP * (len(scaled) - 1)
-    picture = Image.new("RGB", (width, HEIGHT), "white")
-    left = 0
-    for figure in scaled:
-        picture.paste(figure, (left, 0))
-        left += figure.width + GAP
+def in_rows(figures: list[Image.Image]) -> Image.Image:
+    """One picture: each figure as large as it can be in its box, in the middle of it."""
+    rows = math.ceil(len(figures) / COLUMNS)
+    size = [number * (side + GAP) - GAP for number, side in zip((COLUMNS, rows), BOX, strict=True)]
+    picture = Image.new("RGB", (size[0], size[1]), "white")
+    for k, figure in enumerate(figures):
+        fitted = ImageOps.contain(figure, BOX, Image.Resampling.LANCZOS)
+        left, top = (BOX[0] - fitted.width) // 2, (BOX[1] - fitted.height) // 2
+        row, column = divmod(k, COLUMNS)
+        picture.paste(fitted, (column * (BOX[0] + GAP) + left, row * (BOX[1] + GAP) + top))
     return picture
 
 
@@ -45,5 +55,5 @@ if __name__ == "__main__":
         raise SystemExit('no cell tagged "overview" has a figure; run make sync first')
     target = ROOT / "images" / "overview.png"
     target.parent.mkdir(exist_ok=True)
-    side_by_side(figures).save(target, optimize=True)
+    target.write_bytes(png_small(in_rows(figures)))
     print(f"{target.relative_to(ROOT)}: {len(figures)} figures, {target.stat().st_size // 1000} kB")

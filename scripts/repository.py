@@ -19,6 +19,8 @@ import nbformat
 import notebooks
 from nbformat import NotebookNode
 
+from course_lib.files import write_atomically
+
 ROOT = Path(__file__).resolve().parent.parent
 SETTING = re.compile(r'^(repository:\n  url: )"[^"]*"$', re.M)
 TAG = "colab"
@@ -64,9 +66,8 @@ def set_text(path: Path, url: str) -> None:
     """Write, renew or remove Colab's cell in a chapter's text, before its first code cell."""
     text = OLD.sub("", path.read_text("utf8"))
     if url:
-        first = text.index("```{code-cell}")
-        text = text[:first] + CELL.replace("URL", url) + text[first:]
-    path.write_text(text, encoding="utf8")
+        text = text.replace("```{code-cell}", CELL.replace("URL", url) + "```{code-cell}", 1)
+    write_atomically(path, text.encode())
 
 
 def set_notebook(path: Path, text: NotebookNode) -> None:
@@ -99,7 +100,7 @@ def set_repository(url: str, root: Path = ROOT) -> None:
     if found != 1 or stale:
         what = f"{', '.join(stale)} and the notebook differ; run make sync first"
         raise ValueError(what if stale else 'no setting `repository:`, `url: ""` in _config.yml')
-    config.write_text(settings, encoding="utf8")
+    write_atomically(config, settings.encode())
     for text in chapters:
         set_text(text, url)
         set_notebook(text.with_suffix(".ipynb"), notebooks.read_text(text))

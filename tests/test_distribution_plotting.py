@@ -1,7 +1,6 @@
 """Pictures of distributions show what they were given, can be read, and are strict about input."""
 
 import inspect
-import io
 import math
 import time
 import warnings
@@ -14,16 +13,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from PIL import Image
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 
 from course_lib import plotting
 from course_lib.distribution_plotting import bars, joint_table, posteriors, transport, tree
-from course_lib.player import rasterise
+from course_lib.player import png_small, rasterise
 from course_lib.plotting import COLOURS
 
-LIMIT = 40_000  # bytes of a figure in a notebook
+LIMIT = 40_000  # bytes of a figure, a pixel for a pixel of the page
 INK = ["under 16", "16–19", "20–23", "24–27", "28 or more"]
 FAMILIES = {
     "explicit density": {
@@ -134,10 +132,10 @@ def test_figures_are_light_and_readable(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure = DRAWN[name]()
-        png = figure._repr_png_()  # type: ignore[attr-defined]
+        picture = rasterise(figure)
     assert plt.get_fignums() == before, "pyplot would show the figure a second time"
-    width, height = Image.open(io.BytesIO(png)).size
-    assert len(png) < LIMIT and width <= 620 and height <= 720
+    width, height = picture.size
+    assert len(png_small(picture)) < LIMIT and width <= 620 and height <= 720
     renderer = FigureCanvasAgg(figure).get_renderer()
     box = figure.get_tightbbox(renderer)  # in inches
     low, (right, upper) = box.min * figure.dpi, box.max * figure.dpi
@@ -428,7 +426,7 @@ def test_boxes_of_a_tree_never_overlap_and_hold_their_words() -> None:
     deep = {"one two three four five six": {"a": {"b": "c"}}, "d": {"e": {"f": "a note " * 6}}}
     for figure in (tree(FAMILIES), tree(deep)):
         (axes,) = figure.axes
-        figure._repr_png_()  # type: ignore[attr-defined]
+        rasterise(figure)
         renderer = FigureCanvasAgg(figure).get_renderer()
         boxes = [patch.get_window_extent(renderer) for patch in axes.patches]
         for number, first in enumerate(boxes):

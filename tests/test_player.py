@@ -184,6 +184,21 @@ def test_sliders_change_the_picture_by_mouse_and_keyboard(chromium) -> None:
 
 
 @pytest.mark.browser
+def test_keyboard_focus_is_seen_and_targets_are_large_enough(chromium) -> None:
+    page, _, _ = open_page(chromium, film(5), sixths())
+    page.add_style_tag(content="body {background: #fff; color: #323232}")
+    look = """() => {
+        const e = document.activeElement, s = getComputedStyle(e), r = e.getBoundingClientRect();
+        return [e.tagName, s.outlineStyle, parseFloat(s.outlineWidth), s.outlineColor,
+                Math.min(r.width, r.height)];
+    }"""
+    for expected in ("BUTTON", "INPUT", "INPUT", "INPUT"):
+        page.keyboard.press("Tab")
+        tag, style, width, colour, side = page.evaluate(look)
+        assert (tag, style, colour) == (expected, "solid", "rgb(50, 50, 50)")  # that of the text
+        assert width >= 2 and side >= 24
+
+
 def test_film_plays_pauses_and_starts_again(chromium) -> None:
     page, errors, _ = open_page(chromium, film(5))
     root = page.locator(".frame-player")

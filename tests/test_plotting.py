@@ -1,8 +1,12 @@
 """Figures are drawn as asked, shown exactly once by a notebook, light, and strict about input."""
 
+import base64
+import html
 import inspect
 import io
 import math
+import re
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,9 +17,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from course_lib import plotting
+from course_lib.description import LONGEST
 from course_lib.player import rasterise
 
-LIMIT = 40_000  # bytes of a figure in a notebook
+LIMIT = 90_000  # bytes of a figure in a notebook
 
 
 def refuses(function, message: str, *arguments, **options) -> None:
@@ -48,48 +53,64 @@ def ring(n: int) -> torch.Tensor:
     return 2 * torch.stack([angle.cos(), angle.sin()], dim=1)
 
 
-def example(name: str) -> Figure:
-    x = torch.linspace(-3, 3, 50)
-    density = torch.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
-    drawn = {
-        "image_grid": lambda: plotting.image_grid(noise(20, 1, 8, 8)),
-        "loss_curves": lambda: plotting.loss_curves(
-            history(), reference_lines={"log 4": math.log(4)}
-        ),
-        "density_field": lambda: plotting.density_field(field, ring(500), ring(300), (-3.0, 3.0)),
-        "densities_1d": lambda: plotting.densities_1d(
-            x, {"data": (density, "data"), "D": (density, "discriminator")}, top=0.5
-        ),
-        "densities_and_bars": lambda: plotting.densities_and_bars(
-            x,
-            {"p(z)": (density, "prior"), "q(z|x)": (density, "latent")},
-            [
-                {"bound": (3.0, "model"), "gap": (torch.tensor(2.0), "latent")},
-                {"kl": (5.0, "data")},
-            ],
-            **{"top": 1, "bar_top": 8},
-        ),
-        "latent_map": lambda: plotting.latent_map(
-            ring(40), torch.arange(40) % 10, (1.0, -2.0), noise(1, 28, 28)
-        ),
-    }
-    return drawn[name]()
+X = torch.linspace(-3, 3, 50)
+DENSITY = torch.exp(-(X**2) / 2) / math.sqrt(2 * math.pi)
+DRAWN = {
+    "image_grid": lambda: plotting.image_grid(noise(20, 1, 8, 8)),
+    "loss_curves": lambda: plotting.loss_curves(history(), reference_lines={"log 4": math.log(4)}),
+    "density_field": lambda: plotting.density_field(field, ring(500), ring(300), (-3.0, 3.0)),
+    "densities_1d": lambda: plotting.densities_1d(
+        X, {"data": (DENSITY, "data"), "D": (DENSITY, "discriminator")}, top=0.5
+    ),
+    "densities_and_bars": lambda: plotting.densities_and_bars(
+        X,
+        {"p(z)": (DENSITY, "prior"), "q(z|x)": (DENSITY, "latent")},
+        [{"bound": (3.0, "model"), "gap": (torch.tensor(2.0), "latent")}, {"kl": (5.0, "data")}],
+        **{"top": 1, "bar_top": 8},
+    ),
+    "latent_map": lambda: plotting.latent_map(
+        ring(40), torch.arange(40) % 10, (1.0, -2.0), noise(1, 28, 28)
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("image_grid", "loss_curves", "density_field", "densities_1d"),
-        *("densities_and_bars", "latent_map"),
-    ],
-)
+def picture(figure: Figure | plotting.Picture) -> tuple[int, int, str, bytes]:
+    """Width and height on the page, alternative text and file of a figure in a notebook."""
+    shown = re.fullmatch(
+        r'<img class="course-figure" alt="([^"]+)" src="data:image/(?:png|webp);base64,([^"]+)" '
+        r'width="(\d+)" height="(\d+)" style="max-width:100%;height:auto">',
+        figure._repr_html_(),  # type: ignore[attr-defined]
+    )
+    assert shown
+    return int(shown[3]), int(shown[4]), html.unescape(shown[1]), base64.b64decode(shown[2])
+
+
+@pytest.mark.parametrize("name", DRAWN)
 def test_figures_are_light_and_unknown_to_pyplot(name: str) -> None:
     before = plt.get_fignums()
-    figure = example(name)
+    width, height, alt, png = picture(DRAWN[name]())
     assert plt.get_fignums() == before, "pyplot would show the figure a second time"
-    png = figure._repr_png_()  # type: ignore[attr-defined]
-    assert len(png) < LIMIT
-    assert Image.open(io.BytesIO(png)).width <= 640
+    assert len(png) < LIMIT and width <= 640
+    assert 30 <= len(alt) <= LONGEST and "unlabelled" not in alt
+    density = 1 if name == "image_grid" else 2
+    drawn = Image.open(io.BytesIO(png)).size
+    assert drawn == pytest.approx((density * width, density * height), abs=1)
+
+
+def test_a_figure_looks_the_same_each_time_it_is_shown() -> None:
+    figure = DRAWN["densities_1d"]()
+    assert picture(figure) == picture(figure)
+    assert figure.dpi == plotting.DPI
+
+
+def test_a_picture_from_a_file_is_shown_as_it_is_with_its_words(tmp_path: Path) -> None:
+    path = tmp_path / "samples.png"
+    Image.new("RGB", (30, 20), "red").save(path)
+    shown = plotting.Picture(path, alt='Eight "red" squares')
+    *told, file = picture(shown)
+    assert told == [30, 20, 'Eight "red" squares']
+    assert Image.open(io.BytesIO(file)).convert("RGB").getcolors() == [(600, (255, 0, 0))]
+    assert repr(shown) == f"<Picture: {path.as_posix()}>"
 
 
 def test_a_notebook_shows_a_figure_exactly_once() -> None:
@@ -105,7 +126,7 @@ def test_a_notebook_shows_a_figure_exactly_once() -> None:
     nbclient.NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
     for cell in (notebook.cells[0], notebook.cells[2]):
         shown = [output for output in cell.outputs if "data" in output]
-        assert len(shown) == 1 and "image/png" in shown[0].data
+        assert len(shown) == 1 and 'alt="4 grey images' in shown[0].data["text/html"]
 
 
 def test_image_grid_shows_the_values_it_was_given() -> None:
@@ -226,7 +247,7 @@ def test_density_field_keeps_no_gradient() -> None:
 
 
 def test_densities_keep_their_scale_and_give_the_discriminator_its_own_axis() -> None:
-    figure = example("densities_1d")
+    figure = DRAWN["densities_1d"]()
     left, right = figure.axes
     assert left.get_ylim() == (0, 0.5) and right.get_ylim()[0] == 0
     assert [len(axes.lines) for axes in (left, right)] == [1, 1]
@@ -252,13 +273,19 @@ def test_densities_come_in_every_precision_and_with_a_gradient(dtype: torch.dtyp
         assert axes.lines[0].get_ydata().tolist() == x.tolist()
 
 
+def test_two_models_in_a_picture_differ_by_more_than_their_names() -> None:
+    curves = {name: (DENSITY, "model") for name in ("forward", "reverse")}
+    (axes,) = plotting.densities_1d(X, curves, top=0.5).axes
+    assert [line.get_linestyle() for line in axes.lines] == ["-", "--"]
+
+
 def test_a_discriminator_that_is_nowhere_defined_leaves_a_gap() -> None:
     x = torch.linspace(0, 1, 5)
     gap = torch.where((x > 0.2) & (x < 0.8), torch.nan, x)
     for values in (gap, x * torch.nan):
         figure = plotting.densities_1d(x, {"D": (values, "discriminator")}, top=1)
         drawn = torch.tensor(figure.axes[1].lines[0].get_ydata())
-        assert torch.equal(drawn.isnan(), values.isnan()) and len(figure._repr_png_())
+        assert torch.equal(drawn.isnan(), values.isnan()) and picture(figure)
 
 
 def bars(*stacks, top: float = 8) -> Figure:

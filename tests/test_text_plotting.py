@@ -1,7 +1,6 @@
 """Pictures of sequences show what they were given, fit their page, and are strict about input."""
 
 import inspect
-import io
 import math
 import time
 
@@ -12,12 +11,11 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
 from course_lib import text_plotting
-from course_lib.player import rasterise
-from course_lib.plotting import COLOURS
+from course_lib.player import png_small, rasterise
+from course_lib.plotting import COLOURS, SERIES
 from course_lib.text_plotting import (
     attention_map,
     attention_maps,
@@ -26,7 +24,7 @@ from course_lib.text_plotting import (
     weighted_sum,
 )
 
-LIMIT = 40_000  # bytes of a figure in a notebook
+LIMIT = 40_000  # bytes of a figure, a pixel for a pixel of the page
 CHARACTERS = ["\n", *map(chr, range(97, 123))]
 NAN = math.nan
 
@@ -119,9 +117,9 @@ def test_figures_are_light_unknown_to_pyplot_and_cut_nothing_off(name: str) -> N
     before = plt.get_fignums()
     figure = DRAWN[name]()
     assert plt.get_fignums() == before, "pyplot would show the figure a second time"
-    png = figure._repr_png_()  # type: ignore[attr-defined]
-    width, height = Image.open(io.BytesIO(png)).size
-    assert len(png) < LIMIT and width <= 620 and height <= 620
+    picture = rasterise(figure)
+    width, height = picture.size
+    assert len(png_small(picture)) < LIMIT and width <= 620 and height <= 620
     box = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())  # in inches
     low, (right, upper) = box.min * figure.dpi, box.max * figure.dpi
     assert (low >= -1).all() and right <= width + 1 and upper <= height + 1
@@ -148,7 +146,7 @@ def test_figures_are_fast_enough_for_a_slider(name: str) -> None:
 @pytest.mark.parametrize("name", ["map of a date", "four heads", "map of words"])
 def test_tokens_of_a_map_do_not_overlap(name: str) -> None:
     figure = DRAWN[name]()
-    figure._repr_png_()  # type: ignore[attr-defined]
+    rasterise(figure)
     renderer = FigureCanvasAgg(figure).get_renderer()
     boxes = [
         text.get_window_extent(renderer)
@@ -198,7 +196,7 @@ def test_the_scale_of_a_map_tells_where_weights_exceed_it() -> None:
 
 def test_dollar_signs_are_tokens_and_no_formulae() -> None:
     figure = attention_map(torch.eye(2), ["$", r"$\nonsense$"], ["$$", "b"])
-    assert len(figure._repr_png_())  # a formula would be an error here
+    assert rasterise(figure)  # a formula would be an error here
 
 
 def test_several_maps_are_named_and_laid_out_in_rows() -> None:
@@ -316,7 +314,7 @@ def test_a_fit_is_dashed_and_both_axes_are_logarithmic() -> None:
     measured, fit = axes.containers[0][0], axes.lines[-1]
     assert len(measured.get_xdata()) == 7 and len(fit.get_xdata()) == 60, "NaN is passed over"
     assert fit.get_linestyle() == "--" and measured.get_linestyle() == "-"
-    assert to_hex(measured.get_color()).upper() == COLOURS["data"]
+    assert to_hex(measured.get_color()).upper() == SERIES[0]
     named = [text.get_text() for text in axes.get_legend().get_texts()]
     assert named == ["measured", "fit $L_0 + N^{-a}$"], "in the order they were given"
 
@@ -324,7 +322,7 @@ def test_a_fit_is_dashed_and_both_axes_are_logarithmic() -> None:
 def test_ticks_of_logarithmic_axes_are_few_and_plain() -> None:
     x = torch.tensor([1.0, 30.0])
     (axes,) = curves(x, {"a": torch.tensor([1.6, 2.4])}, log_x=True, log_y=True).axes
-    axes.figure._repr_png_()
+    rasterise(axes.figure)
     for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
         visible = [v for v in axis.get_majorticklocs() if low <= v <= high]
         assert 2 <= len(visible) <= 8 and not len(axis.get_minorticklocs())

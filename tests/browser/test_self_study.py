@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 
 import nbformat
 import pytest
@@ -18,7 +12,6 @@ from playwright.sync_api import expect
 from classroom.self_study import write
 
 pytestmark = pytest.mark.browser
-TOKEN = "reader"
 CHAPTER = "04_gan_minimax"
 RIGHT = "def value_at_one_half() -> float:\n    return -math.log(4)"
 WRONG = "def minimax_gradient(a):\n    return torch.sigmoid(a)"
@@ -32,79 +25,19 @@ def folder(tmp_path_factory, root):
 
 
 @pytest.fixture(scope="module")
-def lab(folder, root, tmp_path_factory):
-    """The address of a JupyterLab in the reader's folder, for a user who never had one."""
-    home = tmp_path_factory.mktemp("home")
-    names = ("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
-    private = {name: str(home / name) for name in names}
-    environment = {**os.environ, **private, "HOME": str(home), "PYTHONPATH": str(root)}
-    environment["JUPYTER_CONFIG_PATH"] = str(root / ".jupyter")
-    # All cells in the page at once; by default only those near the window are.
-    settings = home / "JUPYTER_CONFIG_DIR/lab/user-settings/@jupyterlab/notebook-extension"
-    settings.mkdir(parents=True)
-    (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = ["--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0"]
-    command = [sys.executable, "-m", "jupyterlab", *options, f"--IdentityProvider.token={TOKEN}"]
-    log = home / "log"
-    with log.open("w") as stream:
-        server = subprocess.Popen(
-            command,
-            cwd=folder.parent,
-            env=environment,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"{address}/api?token={TOKEN}", timeout=1).close()
-                break
-            except OSError:
-                assert server.poll() is None, log.read_text()[-3000:]
-                time.sleep(0.5)
-        else:
-            pytest.fail("JupyterLab did not answer in a minute\n" + log.read_text()[-3000:])
-        yield address
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=30)
+def lab(folder, root, start_lab):
+    """A JupyterLab in the reader's folder."""
+    return start_lab(
+        folder.parent,
+        lambda options: [sys.executable, "-m", "jupyterlab", "--allow-root", *options],
+        PYTHONPATH=str(root),
+        JUPYTER_CONFIG_PATH=str(root / ".jupyter"),
+    )
 
 
 @pytest.fixture(scope="module")
-def opened(chromium, lab):
-    """Opens a notebook of the reader's folder."""
-    contexts = []
-
-    def opened(name, width=1200, mode="lab"):
-        context = chromium.new_context(viewport={"width": width, "height": 900})
-        contexts.append(context)
-        page = context.new_page()
-        page.goto(f"{lab}/{mode}/tree/my_exercises/{name}.ipynb?token={TOKEN}&reset")
-        page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
-        # The page calls itself idle before it has a kernel, too.
-        for _ in range(120):
-            sessions = page.request.get(f"{lab}/api/sessions?token={TOKEN}").json()
-            kernels = [each["kernel"] for each in sessions if each["name"] == f"{name}.ipynb"]
-            if any(each["connections"] and each["execution_state"] == "idle" for each in kernels):
-                break
-            page.wait_for_timeout(500)
-        idle = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
-        idle.wait_for(state="attached", timeout=60_000)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-
-
-@pytest.fixture(scope="module")
-def page(opened):
-    return opened(CHAPTER)
+def page(lab):
+    return lab.open(f"my_exercises/{CHAPTER}.ipynb")
 
 
 def cell(page, folder, name):
@@ -188,15 +121,13 @@ def test_a_model_derivation_is_set(page, folder):
     assert "$" not in derivation.inner_text()
 
 
-def test_what_is_saved_is_shown_as_progress(page, opened, folder):
-    saved = folder / f"{CHAPTER}.ipynb"
-    before = saved.stat().st_mtime_ns
-    page.keyboard.press("Control+s")
-    for _ in range(60):
-        if saved.stat().st_mtime_ns != before:
-            break
-        page.wait_for_timeout(250)
-    progress = opened("progress", width=400, mode="doc")
+def test_what_is_saved_is_shown_as_progress(page, lab, folder):
+    with page.expect_response(
+        lambda r: r.request.method == "PUT" and f"{CHAPTER}.ipynb" in r.url
+    ) as answer:
+        page.keyboard.press("Control+s")
+    assert answer.value.ok
+    progress = lab.open("my_exercises/progress.ipynb", width=400, mode="doc")
     code = progress.locator(".jp-CodeCell").first
     run(progress, code)
     output = code.locator(".jp-OutputArea")

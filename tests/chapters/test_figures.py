@@ -146,4 +146,6 @@ def test_the_readmes_picture_is_made_of_the_figures_that_are_tagged(tmp_path: Pa
     nbformat.write(notebook, path)
     figures = overview.tagged_figures(tmp_path)
     assert [figure.size for figure in figures] == [(120, 80), (60, 80)]
-    assert overview.side_by_side(figures).size == (540 + overview.GAP + 270, overview.HEIGHT)
+    width, height = overview.BOX
+    assert overview.in_rows(figures).size == (3 * width + 2 * overview.GAP, height)
+    assert overview.in_rows(4 * figures).height == 3 * height + 2 * overview.GAP

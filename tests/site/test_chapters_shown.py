@@ -73,6 +73,16 @@ def test_a_chapter_without_minutes_is_refused(tmp_path):
     path.write_text('{"cells": [{"cell_type": "markdown", "source": "# X\\n\\n**Why?**"}]}')
     with pytest.raises(ValueError, match=r"01_x.ipynb: the minutes not found.*You need"):
         course_chapters.read(path, 1, "I", "chapters/01_x")
+    path.write_text('{"cells": []}')
+    with pytest.raises(ValueError, match="the title and the question and the minutes not found"):
+        course_chapters.read(path, 1, "I", "chapters/01_x")
+
+
+def test_a_station_with_a_figure_that_a_chapter_lacks_is_refused(tmp_path):
+    figure = course_chapters.Figure(1, "figure", base64.b64decode(png()), "", "")
+    chapter = course_chapters.Chapter(4, "I", "T", page="chapters/04_x", figures=(figure,))
+    with pytest.raises(ValueError, match="names figure 2 of chapter 04, which has 1"):
+        course_gallery.write_thumbnails((chapter,), {"04": 2}, tmp_path)
 
 
 def png(colour: str = "red", size: tuple[int, int] = (300, 100)) -> str:
