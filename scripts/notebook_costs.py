@@ -25,7 +25,9 @@ from nbclient import NotebookClient
 from course_lib.files import write_atomically
 
 TARGET = notebooks.ROOT / "results" / "notebook_costs.json"
-LIMITS = {"seconds": 60.0, "memory_gb": 2.0}
+# On one thread a quiet machine needs no longer than the seconds of its processor; the clock also
+# counts what else a shared machine does, so it is recorded and not judged.
+LIMITS = {"cpu_seconds": 60.0, "memory_gb": 2.0}
 COMMAND = "python scripts/notebook_costs.py"
 # Runs last, in the same kernel. On Linux ru_maxrss would begin with the peak of the parent.
 METER = """\

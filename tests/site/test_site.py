@@ -63,7 +63,8 @@ def test_style_sheets_fetch_nothing_from_another_host(site):
 def test_links_between_pages_lead_somewhere(site):
     missing = []
     for page in pages(site):
-        for link in re.findall(r'<a [^>]*href="([^"#?]+)["#?]', page.read_text("utf8")):
+        text = re.sub(r"(?s)<script.*?</script>", "", page.read_text("utf8"))  # a quiz builds links
+        for link in re.findall(r'<a [^>]*href="([^"#?]+)["#?]', text):
             if not re.match(r"[a-z]+:", link) and not (page.parent / link).exists():
                 missing.append((page.name, link))
     assert missing == []
