@@ -107,6 +107,26 @@ def test_live_picture_is_the_figure_of_the_slider_values() -> None:
     assert (row, column) == (pytest.approx(12, abs=4), pytest.approx(50, abs=4))
 
 
+@pytest.mark.parametrize("limits", ["fixed", "moving"])
+def test_a_live_picture_is_laid_out_as_if_it_were_the_first(limits: str) -> None:
+    def draw(height: float) -> Figure:
+        figure, (left, right) = plotting.subplots(1, 2)
+        left.set(xlabel="$x$", ylabel="density", ylim=(0, 1))
+        right.set(ylabel="size", ylim=(0, 1 if limits == "fixed" else 10**height))
+        left.axhline(height / 5)
+        left.legend(["height"])
+        return figure
+
+    def seen(start: float, moved: float) -> np.ndarray:
+        made = panel(draw, alt="A line", height=Slider(0, 5, start, frames=2))
+        image, slider, *_ = made.live.children
+        slider.value = moved
+        return np.asarray(Image.open(io.BytesIO(image.value)))
+
+    assert (seen(1, 4) == seen(4, 4)).all()
+    assert (seen(1, 4) != seen(1, 1)).any()
+
+
 def test_live_panel_answers_in_time() -> None:
     made = panel(
         gaussians, alt="Densities", mean=Slider(-3, 3, 1, frames=2), width=Slider(1, 2, 1, frames=2)
