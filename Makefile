@@ -45,7 +45,7 @@ pdf: $(VENV)/.stamp-pdf book  ## the whole book as one PDF, printed by Chromium:
 	$(BIN)/python scripts/pdf.py
 
 browser: $(VENV)/.stamp-course  ## the site and JupyterLab driven by a headless Chromium
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup -m "site or browser"
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadscope -m "site or browser"
 
 accessibility: $(VENV)/.stamp-course book  ## ask axe-core about every page of the site: results/accessibility.json
 	$(BIN)/python scripts/accessibility.py

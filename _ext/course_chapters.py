@@ -35,7 +35,7 @@ class Figure:
         kind: "figure", "film" or "panel".
         data: the bytes of its (first) picture.
         alt: what it shows, in words; empty where the notebook does not say.
-        section: the heading above it.
+        section: the heading above it, with the number of its section.
     """
 
     k: int
@@ -109,11 +109,13 @@ def picture(output: dict) -> tuple[str, bytes, str] | None:
 def figures(cells: list[dict]) -> tuple[Figure, ...]:
     """The pictures of a notebook in their order."""
     found: list[Figure] = []
-    section = ""
+    section = number = ""
     for cell in cells:
         if cell["cell_type"] == "markdown":
             for heading in re.findall(r"^#+ +(.*)$", "".join(cell["source"]), re.M):
-                section = heading
+                if numbered := re.match(r"\d+\.\d+ ", heading):
+                    number = numbered[0]
+                section = heading if numbered else number + heading
         for output in cell.get("outputs", []):
             if (shown := picture(output)) is not None:
                 found.append(Figure(len(found) + 1, *shown, section=section))

@@ -70,12 +70,15 @@ def card(chapter: Chapter, figure: Figure) -> str:
     """One picture with its kind, the section it stands in, and what it shows."""
     badge = "" if figure.kind == "figure" else f'<span class="kind">{figure.kind}</span>'
     width, height = Image.open(io.BytesIO(figure.data)).size
-    # The picture's alternative text is its caption; said twice it would only tire.
+    # What an author wrote, for a panel or a film, is its caption. The words for a figure are
+    # computed: who sees it needs none of them, who does not hears them from the picture.
+    said = shortened(figure.alt)
+    alt, caption = (said, "") if figure.kind == "figure" else ("", f" {said}")
     return (
         f'<li class="{figure.kind}"><a href="{chapter.page}.html#figure-{figure.k}">'
-        f'<span class="picture"><img src="{address(chapter, figure)}" alt="" loading="lazy" '
-        f'width="{width}" height="{height}">{badge}</span><span class="caption">'
-        f"<strong>{escape(figure.section)}</strong> {escape(shortened(figure.alt))}</span></a></li>"
+        f'<span class="picture"><img src="{address(chapter, figure)}" alt="{escape(alt)}" '
+        f'loading="lazy" width="{width}" height="{height}">{badge}</span><span class="caption">'
+        f"<strong>{escape(figure.section)}</strong>{escape(caption)}</span></a></li>"
     )
 
 

@@ -1,6 +1,19 @@
 /* What scrolls sideways must be reachable with the keyboard; what does not scroll is no tab stop. */
 function reachable() {
   const boxes = "article div.math, article mjx-container[display], article table, article pre";
+  /* A displayed formula that is a little too wide is set smaller. */
+  const displayed = [...document.querySelectorAll("article div.math > mjx-container[display]")];
+  for (const formula of displayed) {
+    formula.dataset.size ??= formula.style.fontSize || "100%";
+    formula.style.fontSize = formula.dataset.size;
+  }
+  const widths = displayed.map((formula) => {
+    const box = formula.parentElement;
+    return [formula, box.clientWidth / Math.max(box.scrollWidth, formula.scrollWidth)];
+  });
+  for (const [formula, fits] of widths)
+    if (fits < 1)
+      formula.style.fontSize = `${parseFloat(formula.dataset.size) * Math.max(fits - 0.01, 0.75)}%`;
   for (const box of document.querySelectorAll(boxes)) {
     if (box.scrollWidth > box.clientWidth) box.tabIndex = 0; else box.removeAttribute("tabindex");
   }
@@ -28,7 +41,14 @@ function reachable() {
 }
 window.addEventListener("load", () =>
   (window.MathJax?.startup?.promise ?? Promise.resolve()).then(reachable));
-window.addEventListener("resize", reachable);
+/* Not at "resize": then the contents beside the text have not yet come or gone. */
+window.addEventListener("DOMContentLoaded", () => {
+  let width;
+  new ResizeObserver(([{contentRect}]) => {
+    if (width !== undefined && width !== contentRect.width) reachable();
+    width = contentRect.width;
+  }).observe(document.querySelector("article") ?? document.body);
+});
 /* On a phone the contents close with Escape; the focus goes back to the button that opened them. */
 window.addEventListener("DOMContentLoaded", () => {
   for (const side of ["primary", "secondary"]) {

@@ -156,12 +156,21 @@ _SCRIPT = """
   if (!quiz || !quiz.querySelector(".Quiz")) return;
   var plain = quiz.parentElement.querySelector(".course-quiz-plain");
   if (plain) plain.remove();
-  quiz.querySelectorAll(".Quiz").forEach(function (one, k) {
-    one.setAttribute("role", "group");
-    one.setAttribute("aria-label", "Question " + (k + 1));
+  quiz.querySelectorAll(".Quiz").forEach(function (one) {
+    one.setAttribute("role", "radiogroup");
+    one.setAttribute("aria-labelledby", one.querySelector(".MultipleChoiceQn > div").id);
     one.querySelector(".Feedback").setAttribute("aria-live", "polite");
     one.querySelectorAll("input").forEach(function (input) {
       input.setAttribute("data-lm-suppress-shortcuts", "");
+    });
+    // To walk over the answers is not to choose one: that takes the space bar.
+    one.addEventListener("keydown", function (event) {
+      var step = {ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1}[event.key];
+      if (!step) return;
+      event.preventDefault();
+      var inputs = Array.from(one.querySelectorAll("input"));
+      var next = inputs.indexOf(document.activeElement) + step + inputs.length;
+      inputs[next % inputs.length].focus();
     });
   });
 })();

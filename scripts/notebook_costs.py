@@ -4,7 +4,7 @@
     python scripts/notebook_costs.py --all            every chapter
     python scripts/notebook_costs.py 04_gan_minimax   this one
 
-Writes results/notebook_costs.json, a chapter at a time. A test compares it with the limits. Run it
+Writes results/notebook_costs.json, a chapter at a time. A test looks at the memory. Run it
 on a machine that does nothing else.
 """
 
@@ -25,9 +25,9 @@ from nbclient import NotebookClient
 from course_lib.files import write_atomically
 
 TARGET = notebooks.ROOT / "results" / "notebook_costs.json"
-# On one thread a quiet machine needs no longer than the seconds of its processor; the clock also
-# counts what else a shared machine does, so it is recorded and not judged.
-LIMITS = {"cpu_seconds": 60.0, "memory_gb": 2.0}
+# Memory does not depend on what else the machine does. Seconds do, those of the processor too (its
+# cores share caches and clocks with others), so they are recorded and not judged.
+MEMORY_LIMIT = 2.0  # GB
 COMMAND = "python scripts/notebook_costs.py"
 # Runs last, in the same kernel. On Linux ru_maxrss would begin with the peak of the parent.
 METER = """\

@@ -99,7 +99,9 @@ def answer_two_questions(page):
     page.keyboard.press("Space")
     expect(second.locator(".Feedback")).to_have_text(re.compile(r"\w+ \w+"))
     told = second.locator(".Feedback").inner_text()
-    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")  # walks on, and chooses nothing
+    expect(second.locator(".Feedback")).to_have_text(told)
+    page.keyboard.press("Space")
     expect(second.locator(".Feedback")).not_to_have_text(told)
 
 
