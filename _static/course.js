@@ -13,9 +13,12 @@ function reachable() {
   });
   for (const [formula, fits] of widths)
     if (fits < 1)
-      formula.style.fontSize = `${parseFloat(formula.dataset.size) * Math.max(fits - 0.01, 0.75)}%`;
+      formula.style.fontSize = `${parseFloat(formula.dataset.size) * Math.max(fits - 0.02, 0.75)}%`;
   for (const box of document.querySelectorAll(boxes)) {
-    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0; else box.removeAttribute("tabindex");
+    const scrolls = box.scrollWidth > box.clientWidth + 1;
+    if (scrolls) box.tabIndex = 0; else box.removeAttribute("tabindex");
+    /* Half a pixel too much would make a formula scroll, and so a tab stop of the browser's own. */
+    if (box.matches("mjx-container, div.math")) box.style.overflow = scrolls ? "" : "visible";
   }
   /* A formula inside a line cannot break. One that is wider than a phone is set smaller, or, if that
      would make it too small to read, scrolls as well. */
@@ -32,7 +35,7 @@ function reachable() {
     [formula, (formula.closest("p, li, td, dd")?.clientWidth ?? Infinity) / formula.offsetWidth]);
   for (const [formula, fits] of measured) {
     if (!(fits < 1)) continue;
-    formula.style.fontSize = `${parseFloat(formula.dataset.size) * Math.max(fits - 0.01, 0.75)}%`;
+    formula.style.fontSize = `${parseFloat(formula.dataset.size) * Math.max(fits - 0.02, 0.75)}%`;
     if (fits < 0.76) {
       formula.classList.add("wide-formula");
       formula.tabIndex = 0;
