@@ -116,7 +116,7 @@ def subplots(
     width: float | int = WIDTH,
     height: float | int = 3.2,
     **options: Any,
-) -> tuple["CourseFigure", Any]:
+) -> tuple[CourseFigure, Any]:
     """`plt.subplots` in the course's style: width and height in inches, returns (figure, axes).
 
     `options` go to `Figure.subplots` (`sharey=True`, `squeeze=False`, …).

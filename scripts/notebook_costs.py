@@ -21,6 +21,7 @@ from pathlib import Path
 import nbformat
 import notebooks
 from nbclient import NotebookClient
+from notebooks import chapters
 
 from course_lib.files import write_atomically
 
@@ -41,10 +42,6 @@ else:
     peak = usage.ru_maxrss  # macOS: bytes
 print(json.dumps([usage.ru_utime + usage.ru_stime, peak / 1e9]))
 """
-
-
-def chapters(root: Path = notebooks.ROOT) -> list[Path]:
-    return [text for text in notebooks.texts(root) if not notebooks.is_exercise(text)]
 
 
 def digest(text: Path) -> str:

@@ -43,6 +43,11 @@ def is_exercise(text: Path) -> bool:
     return text.parent.parent.name == "exercises"
 
 
+def chapters(root: Path = ROOT) -> list[Path]:
+    """The .md file of each chapter."""
+    return [text for text in texts(root) if not is_exercise(text)]
+
+
 def read_text(path: Path) -> NotebookNode:
     """Read a MyST text as a notebook without outputs, with reproducible cell ids.
 

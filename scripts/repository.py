@@ -95,7 +95,7 @@ def set_repository(url: str, root: Path = ROOT) -> None:
     """
     url, config = checked(url), root / "_config.yml"
     settings, found = SETTING.subn(rf'\g<1>"{url}"', config.read_text("utf8"))
-    chapters = [text for text in notebooks.texts(root) if not notebooks.is_exercise(text)]
+    chapters = notebooks.chapters(root)
     stale = [text.name for text in chapters if not notebooks.is_in_step(text)]
     if found != 1 or stale:
         what = f"{', '.join(stale)} and the notebook differ; run make sync first"

@@ -82,6 +82,7 @@ class OnePageOneWorker(LoadScopeScheduling):
         return opened[1] if opened else nodeid.partition("::")[0]
 
 
+@pytest.hookimpl(optionalhook=True)  # without xdist nobody asks
 def pytest_xdist_make_scheduler(config: pytest.Config, log) -> OnePageOneWorker | None:
     if config.getvalue("dist") != "loadscope":
         return None

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
-CHAPTERS = [text for text in notebooks.texts() if not notebooks.is_exercise(text)]
+CHAPTERS = notebooks.chapters()
 # Of what Git would give a reader, what JupyterLab needs.
 COPIED = (
     *("chapters", "course_lib", "scripts", "Makefile", "pyproject.toml", "constraints.txt"),
@@ -22,8 +22,6 @@ COPIED = (
 )
 # From a key press to the new picture, in seconds.
 PROMPT = 0.15
-# Panels that may take longer, with the reason and their own limit.
-HEAVY: dict[str, float] = {}
 
 
 @pytest.fixture(scope="session")
@@ -164,7 +162,7 @@ def test_a_key_on_the_live_slider_changes_the_figure_at_once(page, chapter, reco
     least, median, share = min(seconds), statistics.median(seconds), share_of_a_core()
     told = f"median {median * 1000:.0f} ms, least {least * 1000:.0f} ms, {share:.0%} of a core"
     record_property("key to picture", f"{chapter.stem}: {told}")
-    assert least * share < HEAVY.get(chapter.stem, PROMPT), told
+    assert least * share < PROMPT, told
 
 
 def share_of_a_core():

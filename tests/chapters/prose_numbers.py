@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import notebooks
 
-CHAPTERS = [text for text in notebooks.texts() if not notebooks.is_exercise(text)]
+CHAPTERS = notebooks.chapters()
 NEAR = 3  # cells
 
 NUMBER = r"\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?"

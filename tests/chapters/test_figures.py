@@ -17,7 +17,7 @@ from PIL import Image
 from course_lib.description import LONGEST
 from course_lib.plotting import DPI, STYLE
 
-CHAPTERS = [text for text in notebooks.texts() if not notebooks.is_exercise(text)]
+CHAPTERS = notebooks.chapters()
 SHORTEST = 40  # characters of an alternative text
 WIDEST = 640  # pixels on the page
 COLUMN = 368  # pixels: the text of the site on a phone of 400

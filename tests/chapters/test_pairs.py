@@ -10,7 +10,7 @@ import notebooks
 import pytest
 
 TEXTS = notebooks.texts()
-CHAPTERS = [text for text in TEXTS if not notebooks.is_exercise(text)]
+CHAPTERS = notebooks.chapters()
 
 
 def read(text: Path):

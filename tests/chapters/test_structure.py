@@ -11,7 +11,7 @@ import notebooks
 import pytest
 from markdown_pages import dead, prose
 
-CHAPTERS = [text for text in notebooks.texts() if not notebooks.is_exercise(text)]
+CHAPTERS = notebooks.chapters()
 TEXTS = [text.read_text("utf8") for text in CHAPTERS]
 EQUATIONS = {tag for text in TEXTS for tag in re.findall(r"\\tag\{(\d+\.\d+)\}", text)}
 SECTIONS = {number for text in TEXTS for number in re.findall(r"\n## (\d+\.\d+) ", text)}
