@@ -105,6 +105,12 @@ def gallery(chapters: tuple[Chapter, ...]) -> str:
     for kind in KINDS:
         chosen = f"#course-gallery:has(#kind-{kind}:checked)"
         rules += [f"{chosen} li:not(.{kind})", f"{chosen} section:not(:has(li.{kind}))"]
+    nothing = [
+        f"#course-gallery:has(#chapter-{c.label}:checked):has(#kind-{kind}:checked) .nothing"
+        for c in written
+        for kind in KINDS
+        if kind not in {figure.kind for figure in c.figures}
+    ]
     sections = "".join(
         f'<section class="chapter-{chapter.label}"><h2>{chapter.label} '
         f'<a href="{chapter.page}.html">{escape(chapter.title)}</a></h2><ul role="list">'
@@ -114,7 +120,8 @@ def gallery(chapters: tuple[Chapter, ...]) -> str:
     filters = choices("kind", "Show", kinds)
     filters += choices("chapter", "Chapter", {c.label: c.label for c in written})
     return (
-        f"<style>{','.join(rules)}{{display:none}}</style><div id='course-gallery'>"
+        f"<style>{','.join(['#course-gallery .nothing', *rules])}{{display:none}}"
+        f"{','.join(nothing) or 'none'}{{display:block}}</style><div id='course-gallery'>"
         f'<form class="filter" autocomplete="off" aria-label="Filter">{filters}</form>'
-        f"{sections}</div>"
+        f'<p class="nothing">This chapter has none of these.</p>{sections}</div>'
     )

@@ -106,7 +106,8 @@ def station(chapter: Chapter, x: float, y: float, picture: str) -> str:
 def name(chapter: Chapter) -> str:
     """What a screen reader says of a station; it begins with what can be seen."""
     needs = " and ".join(f"{number:02}" for number in chapter.needs)
-    return f"{chapter.label} {chapter.short}" + (f" (needs chapter {needs})" if needs else "")
+    noun = "chapters" if len(chapter.needs) > 1 else "chapter"
+    return f"{chapter.label} {chapter.short}" + (f" (needs {noun} {needs})" if needs else "")
 
 
 def wide(chapters: tuple[Chapter, ...], picture: str) -> str:
@@ -121,7 +122,7 @@ def wide(chapters: tuple[Chapter, ...], picture: str) -> str:
             if chapter.page:
                 drawn.append(station(chapter, x, y, picture))
             else:
-                lines = [f"{chapter.label} planned", *wrap(chapter.short, 16)]
+                lines = [*wrap(f"{chapter.label} {chapter.short}", 16), "planned"]
                 drawn.append(
                     f'<g class="planned"><circle cx="{x}" cy="{y}" r="8"/>'
                     + "".join(

@@ -147,6 +147,21 @@ def test_the_search_button_leads_to_results(open_page):
     page.close()
 
 
+def test_the_gallery_is_filtered_and_never_blank(open_page):
+    page = open_page("gallery.html")
+    pictures, nothing = page.locator("#course-gallery li:visible"), page.locator(".nothing")
+    everything = pictures.count()
+    expect(nothing).to_be_hidden()
+    page.locator("#chapter-04").check(force=True)
+    assert 0 < pictures.count() < everything
+    expect(nothing).to_be_hidden()
+    page.locator("#chapter-11").check(force=True)
+    page.locator("#kind-film").check(force=True)
+    assert pictures.count() == 0
+    expect(nothing).to_be_visible()
+    page.close()
+
+
 def test_the_site_reads_from_a_disk(chromium, site):
     """Carried into a room without network or server: opened as a file."""
     page = chromium.new_page()
