@@ -20,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.quiver import Quiver
 from matplotlib.ticker import NullFormatter, NullLocator
 
+WORDLESS = "A figure that could not be put into words."
 LONGEST = 600  # characters: what a screen reader speaks in less than a minute
 _LETTERS = {
     **{"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "theta": "θ"},
@@ -44,7 +45,7 @@ def describe(figure: Figure) -> str:
     except Exception as error:  # matplotlib draws more than this module knows
         fault = f"{type(error).__name__}: {error}"
         warnings.warn(f"no words for this figure ({fault}); set figure.alt", stacklevel=2)
-        return "A figure that could not be put into words."
+        return WORDLESS
     return text[: LONGEST - 1].rsplit(" ", 1)[0] + "…"
 
 

@@ -14,7 +14,7 @@ import overview
 import pytest
 from PIL import Image
 
-from course_lib.description import LONGEST
+from course_lib.description import LONGEST, WORDLESS
 from course_lib.plotting import DPI, STYLE
 
 CHAPTERS = notebooks.chapters()
@@ -69,6 +69,8 @@ def faults(notebook: nbformat.NotebookNode) -> list[str]:
     for cell, alt, width, height, file in pictures(notebook):
         if not SHORTEST <= len(alt) <= LONGEST:
             found.append(f"cell {cell}: alternative text of {len(alt)} characters: {alt}")
+        if alt == WORDLESS:
+            found.append(f"cell {cell}: {alt}")
         if "unlabelled" in alt:
             found.append(f"cell {cell}: an axis has no label: {alt}")
         if alt in seen:
@@ -114,6 +116,7 @@ WORDS = "The loss falls from 2 to 1 within a hundred steps."
     [
         ([img("A figure")], "alternative text of 8 characters"),
         ([img("")], "alternative text of 0 characters"),
+        ([img(WORDLESS)], WORDLESS),
         ([img(WORDS * 20)], "alternative text of 1000 characters"),
         ([img(WORDS), img(WORDS)], "words of another"),
         ([img(WORDS + " y axis: unlabelled, 0 to 1")], "no label"),
