@@ -13,6 +13,7 @@ from hostile_kit import (
 )
 
 TIME = r"second"
+PROCESSES = r"more than \d+ processes"
 MEMORY = r"memory|MemoryError|allocate"
 
 _STUBBORN = """
@@ -107,6 +108,8 @@ RESOURCES: dict[str, Attack] = {
         reason="",
     ),
     "hangs_at_exit": in_answers(at_definition(_HANGS_AT_EXIT), keeps=True, reason=""),
+    # Which limit a fork bomb meets first depends on how fast the machine is: on a busy one the time is
+    # up before the watch, ten times a second, has seen too many processes.
     "fork_bomb": in_answers(
         at_call("""
             outside()
@@ -118,7 +121,7 @@ RESOURCES: dict[str, Attack] = {
                     pass
         """),
         keeps=False,
-        reason=TIME,
+        reason=f"{PROCESSES}|{TIME}",
     ),
     "daemon_that_stays": in_answers(
         at_definition("""
