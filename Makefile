@@ -17,7 +17,7 @@ SPACE := 3
 ONE_THREAD := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test book pdf browser accessibility links costs sync bench assignments grade mutants exercises \
+.PHONY: help lab test book pdf browser accessibility links costs portability sync bench assignments grade mutants exercises \
 	progress lock clean
 
 help:  ## list the targets
@@ -55,6 +55,9 @@ links: $(VENV)/.stamp-course  ## ask every address that the course points to whe
 
 costs: $(VENV)/.stamp-notebooks  ## seconds and peak memory of each chapter that changed (CHAPTER= ALL=1)
 	$(BIN)/python scripts/notebook_costs.py $(CHAPTER) $(if $(ALL),--all)
+
+portability: $(VENV)/.stamp-notebooks  ## execute the chapters as on other machines: threads, instruction sets (CHAPTER=)
+	$(BIN)/python scripts/portability.py $(CHAPTER)
 
 sync: $(VENV)/.stamp-notebooks  ## execute the chapters whose text changed (ALL=1: every one)
 	$(BIN)/python scripts/notebooks.py sync $(if $(ALL),--all)
