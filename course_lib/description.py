@@ -49,6 +49,18 @@ def describe(figure: Figure) -> str:
     return text[: LONGEST - 1].rsplit(" ", 1)[0] + "…"
 
 
+def written(figure: Figure) -> list[str]:
+    """What is written in a figure beside its axes' names and numbers: titles, notes, legends."""
+    texts = [figure.get_suptitle(), *(text.get_text() for text in figure.texts)]
+    legends = list(figure.legends)
+    for axes in figure.axes:
+        texts += [axes.get_title(loc=side) for side in ("left", "center", "right")]
+        texts += [text.get_text() for text in axes.texts]
+        legends += filter(None, [axes.get_legend()])
+    texts += [text.get_text() for legend in legends for text in legend.get_texts()]
+    return [plain(text) for text in texts if text.strip()]
+
+
 def plain(text: str) -> str:
     r"""A label without the signs of TeX: "$p_\sigma(x)$" becomes "p_σ(x)"."""
     text = re.sub(r"\\(?:mathrm|mathit|mathbf|mathdefault|mathcal|text|operatorname)\b", "", text)

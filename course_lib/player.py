@@ -147,6 +147,7 @@ def player(
     controls: Sequence[Control],
     *,
     alt: str,
+    spoken: Sequence[str] = (),
     frames_per_second: float | int | None = None,
     scale: int = 1,
     budget: int = 250_000,
@@ -158,6 +159,8 @@ def player(
             moves fastest).
         controls: one to three sliders; the product of their positions is the number of pictures.
         alt: what the pictures show, for readers who cannot see them; plain text.
+        spoken: what else to say of each picture when a slider moves, such as the numbers that are
+            drawn in it; as many as there are pictures, or none.
         frames_per_second: adds a play button that steps the first slider at this rate.
         scale: one picture pixel becomes `scale` screen pixels with hard edges; 1 for plots.
         budget: size in bytes that the HTML should not exceed. The palette shrinks until it fits;
@@ -165,15 +168,15 @@ def player(
 
     Raises:
         ValueError: no picture, unequal sizes, a number of pictures that does not match the
-            controls, or an empty `alt`.
+            controls or the `spoken` texts, or an empty `alt`.
     """
-    _check(pictures, controls, alt, frames_per_second)
+    _check(pictures, controls, alt, spoken, frames_per_second)
     stack = np.stack([np.asarray(picture) for picture in pictures])
     markup = ""
     for colours in PALETTE_SIZES:
         backdrop, frames = _encode(*quantise(stack, colours))
         markup = _markup(
-            backdrop, frames, pictures, controls, alt.strip(), frames_per_second, scale
+            backdrop, frames, pictures, controls, alt.strip(), spoken, frames_per_second, scale
         )
         if len(markup) <= budget:
             break
@@ -190,6 +193,7 @@ def _check(
     pictures: Sequence[Image.Image],
     controls: Sequence[Control],
     alt: str,
+    spoken: Sequence[str],
     frames_per_second: float | int | None,
 ) -> None:
     if not pictures:
@@ -201,6 +205,8 @@ def _check(
         raise ValueError(
             f"the sliders have {positions} positions in all, but there are {len(pictures)} frames"
         )
+    if spoken and len(spoken) != len(pictures):
+        raise ValueError(f"spoken has {len(spoken)} texts, but there are {len(pictures)} frames")
     for control in controls:
         if not 0 <= control.start < len(control.texts):
             raise ValueError(
@@ -261,6 +267,7 @@ def _markup(
     pictures: Sequence[Image.Image],
     controls: Sequence[Control],
     alt: str,
+    spoken: Sequence[str],
     frames_per_second: float | int | None,
     scale: int,
 ) -> str:
@@ -284,6 +291,7 @@ def _markup(
         "backdrop": backdrop,
         "frames": frames,
         "texts": [control.texts for control in controls],
+        "spoken": list(spoken) if any(spoken) else [],
         "delay": 1000 / frames_per_second if frames_per_second else 0,
         # Here, not in the page: without the script there must be no dead sliders.
         "controls": f'<div class="frame-player-controls">{button}{rows}</div>',
@@ -347,7 +355,10 @@ _SCRIPT = """
         var text = data.texts[k][+slider.value];
         index = index * data.texts[k].length + +slider.value;
         outputs[k].textContent = text;
-        slider.setAttribute("aria-valuetext", text);
+      });
+      sliders.forEach(function (slider, k) {
+        var text = outputs[k].textContent, said = data.spoken[index];
+        slider.setAttribute("aria-valuetext", said ? text + ": " + said : text);
       });
       image.src = data.frames[index];
     }

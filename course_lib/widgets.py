@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from PIL import Image
 
+from course_lib.description import written
 from course_lib.player import Control, Player, player, png_quickly, rasterise
 from course_lib.plotting import course_style
 
@@ -84,12 +85,16 @@ class Panel:
         # Of the axes in the last live picture: their limits, and where the layout put them.
         self._limits: list[tuple[float, float, float, float]] = []
         self._places: list[Bbox] = []
+        # What is written in the last picture, and what of it stays in all of the player's.
+        self._words: list[str] = []
+        self._constant: set[str] = set()
         self.player = self._precompute()
 
     def _picture(self, values: Mapping[str, float], live: bool = False) -> Image.Image:
         with course_style():
             try:
                 figure = self._draw(**values)
+                self._words = written(figure) if isinstance(figure, Figure) else []
                 if not (live and isinstance(figure, Figure)):
                     return rasterise(figure)
                 # To solve the layout takes a third of the time of a drawing, and where the axes
@@ -110,10 +115,12 @@ class Panel:
 
     def _precompute(self) -> Player:
         sliders = self._sliders
-        pictures = [
-            self._picture(dict(zip(sliders, values, strict=True)))
-            for values in product(*(slider.positions for slider in sliders.values()))
-        ]
+        pictures, words = [], []
+        for values in product(*(slider.positions for slider in sliders.values())):
+            pictures.append(self._picture(dict(zip(sliders, values, strict=True))))
+            words.append(self._words)
+        self._constant = set.intersection(*map(set, words))
+        spoken = [self._moving(each) for each in words]
         controls = [
             Control(
                 label=slider.label or name,
@@ -122,7 +129,11 @@ class Panel:
             )
             for name, slider in sliders.items()
         ]
-        return player(pictures, controls, alt=self._alt)
+        return player(pictures, controls, alt=self._alt, spoken=spoken)
+
+    def _moving(self, words: list[str]) -> str:
+        """Of what is written in a picture, what a slider changes: for readers who cannot see it."""
+        return "; ".join(word for word in words if word not in self._constant)
 
     @cached_property
     def live(self) -> Any:
@@ -141,7 +152,7 @@ class Panel:
             layout={"max_width": "100%", "width": f"{first.width}px"},
         )
         # ipywidgets has no alternative text for pictures, and its tooltip breaks the picture.
-        spoken = ipywidgets.HTML(f'<span style="{_ONLY_SPOKEN}">{html.escape(self._alt)}</span>')
+        spoken = ipywidgets.HTML(self._spoken_html())
         failure = ipywidgets.HTML()
         inputs = {
             name: ipywidgets.FloatSlider(
@@ -167,11 +178,16 @@ class Panel:
                 failure.value = _failure_html(error)
                 raise
             image.value = png_quickly(picture)
+            spoken.value = self._spoken_html()
             failure.value = ""
 
         for slider in inputs.values():
             slider.observe(redraw, names="value")
         return ipywidgets.VBox([image, *inputs.values(), failure, spoken])
+
+    def _spoken_html(self) -> str:
+        text = ". ".join(filter(None, [self._alt.strip(" ."), self._moving(self._words)]))
+        return f'<span style="{_ONLY_SPOKEN}">{html.escape(text)}.</span>'
 
     def __repr__(self) -> str:
         shape = " × ".join(str(slider.frames) for slider in self._sliders.values())

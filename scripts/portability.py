@@ -38,10 +38,12 @@ MACHINES = {
 def failures(text: Path, variables: dict[str, str]) -> list[str]:
     """The cells of a chapter that fail under these environment variables, in a line each."""
     notebook = notebooks.read_text(text)
-    options = {"timeout": notebooks.CELL_TIMEOUT, "allow_errors": True}
     folder = {"metadata": {"path": str(text.parent)}}
+    client = NotebookClient(
+        notebook, timeout=notebooks.CELL_TIMEOUT, allow_errors=True, resources=folder
+    )
     with mock.patch.dict(os.environ, variables):
-        NotebookClient(notebook, resources=folder, **options).execute()
+        client.execute()
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     return [
         f"code cell {number}, {cell.source.splitlines()[0]!r}: {output.ename} {output.evalue}"

@@ -162,6 +162,26 @@ def shows(locator, expected: Image.Image) -> bool:
     return screenshot.size == expected.size and difference.getbbox() is None
 
 
+def test_the_texts_to_be_spoken_match_the_pictures() -> None:
+    controls = [Control("x", ("0", "1"))]
+    with pytest.raises(ValueError, match="spoken has 1 texts, but there are 2 frames"):
+        player(squares(2), controls, alt="A square", spoken=["one"])
+
+
+@pytest.mark.browser
+def test_the_number_drawn_in_a_picture_is_spoken(chromium) -> None:
+    made = player(
+        squares(2), [Control("x", ("0", "1"))], alt="A square", spoken=["area = 4", "area = 9"]
+    )
+    page, errors, _ = open_page(chromium, made)
+    slider = page.get_by_role("slider", name="x")
+    assert slider.get_attribute("aria-valuetext") == "0: area = 4"
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert slider.get_attribute("aria-valuetext") == "1: area = 9" and errors == []
+    assert page.locator("output").text_content() == "1"
+
+
 @pytest.mark.browser
 def test_sliders_change_the_picture_by_mouse_and_keyboard(chromium) -> None:
     page, errors, requests = open_page(chromium, sixths())

@@ -98,6 +98,22 @@ def test_moving_a_live_slider_changes_the_picture() -> None:
     assert Image.open(io.BytesIO(image.value)).size == (100, 50)
 
 
+def test_what_is_written_in_the_pictures_and_moves_is_spoken() -> None:
+    def draw(height: float) -> Figure:
+        figure = dot(height)
+        figure.axes[0].set_title(f"height = {height:.1f}")
+        figure.axes[0].text(0, 0, "always $p_0$")
+        return figure
+
+    made = panel(draw, alt="A dot.", height=Slider(0, 1, 0.5, frames=3))
+    assert '"spoken":["height = 0.0","height = 0.5","height = 1.0"]' in made.player.html
+    slider, spoken = made.live.children[1], made.live.children[-1]
+    assert ">A dot. height = 0.5.</span>" in spoken.value
+    slider.value = 0.2
+    assert ">A dot. height = 0.2.</span>" in spoken.value
+    assert '"spoken":[]' in small().player.html
+
+
 def test_live_picture_is_the_figure_of_the_slider_values() -> None:
     made = small()
     image, height, place, *_ = made.live.children

@@ -133,7 +133,17 @@ def test_search_finds_the_chapter(open_page, words, chapter):
     expect(page.locator("#search-results .search-summary")).to_have_text(re.compile("finished"))
     found = links.evaluate_all("links => links.map(link => link.pathname)")
     assert any(f"/chapters/{chapter}" in link for link in found[:8]), found
+    summaries = page.locator("#search-results p.context").all_text_contents()
+    assert summaries and not re.search(r"\\[A-Za-z(\[]", " ".join(summaries)), summaries
     assert (page.errors, page.foreign) == ([], [])
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1280, 1600])
+def test_a_line_of_code_is_seen_whole_on_a_computer(open_page, width):
+    page = open_page("chapters/09_vae_elbo.html", width=width)
+    cut = "blocks => blocks.filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"
+    assert page.locator("div.cell_input pre").evaluate_all(cut) == []
     page.close()
 
 

@@ -108,8 +108,8 @@ RESOURCES: dict[str, Attack] = {
         reason="",
     ),
     "hangs_at_exit": in_answers(at_definition(_HANGS_AT_EXIT), keeps=True, reason=""),
-    # Which limit a fork bomb meets first depends on how fast the machine is: on a busy one the time is
-    # up before the watch, ten times a second, has seen too many processes.
+    # Which limit a fork bomb meets first depends on how fast the machine is: on a busy one the time
+    # is up before the watch, ten times a second, has seen too many processes.
     "fork_bomb": in_answers(
         at_call("""
             outside()
