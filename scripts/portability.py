@@ -22,14 +22,15 @@ from notebooks import chapters
 
 # torch's own loops, Intel's linear algebra and its networks choose their instructions one by one.
 INSTRUCTIONS = ("ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 MACHINES = {
-    "two threads": {"OMP_NUM_THREADS": "2"},
+    "two threads": dict.fromkeys(THREADS, "2"),
     "no AVX-512": {
-        "OMP_NUM_THREADS": "1",
+        **dict.fromkeys(THREADS, "1"),
         **dict(zip(INSTRUCTIONS, ("avx2", "AVX2", "AVX2"), strict=True)),
     },
     "no AVX": {
-        "OMP_NUM_THREADS": "1",
+        **dict.fromkeys(THREADS, "1"),
         **dict(zip(INSTRUCTIONS, ("default", "SSE4_2", "SSE41"), strict=True)),
     },
 }

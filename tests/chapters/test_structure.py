@@ -29,6 +29,16 @@ def counted(found: list[str], number: str) -> bool:
     return found == [f"{number}{k + 1}" for k in range(len(found))]
 
 
+# Who reads the site sees the quiz alone.
+QUIZ_CELL = """\
+:tags: [remove-input]
+
+from course_lib.quiz import quiz
+
+quiz("quizzes/{}.json")
+"""
+
+
 def chapter_faults(markdown: str, stem: str) -> list[str]:
     """What is missing in a chapter, or out of order.
 
@@ -56,8 +66,7 @@ def chapter_faults(markdown: str, stem: str) -> list[str]:
         "quiz, exercises, reading, in this order": re.findall(r"^\*\*(.+?)\*\*", end, re.M)
         == [*LAST],
         "its exercises": f"release/{stem}`" in end,
-        "the cell of its quiz": asked
-        and asked[2] == f'from course_lib.quiz import quiz\n\nquiz("quizzes/{stem}.json")\n',
+        "the cell of its quiz": asked and asked[2] == QUIZ_CELL.format(stem),
         "links that name the chapter they lead to": all(name == led for name, led in links),
     }
     return [rule for rule, kept in rules.items() if not kept]
