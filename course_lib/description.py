@@ -62,10 +62,11 @@ def written(figure: Figure) -> list[str]:
 
 
 def plain(text: str) -> str:
-    r"""A label without the signs of TeX: "$p_\sigma(x)$" becomes "p_σ(x)"."""
+    r"""A label without the signs of TeX: "$p_\sigma(x)$" becomes "p_σ(x)", "$x_1$" "x₁"."""
     text = re.sub(r"\\(?:mathrm|mathit|mathbf|mathdefault|mathcal|text|operatorname)\b", "", text)
     text = re.sub(r"\\([A-Za-z]+) ?", lambda m: _LETTERS.get(m[1], m[1]), text)
     text = re.sub(r"\\(.)", r"\1", re.sub(r"(?<!\\)[${}]", "", text))
+    text = re.sub(r"_(\d)", lambda m: chr(ord("₀") + int(m[1])), text)
     return " ".join(text.split())
 
 

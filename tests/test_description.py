@@ -152,6 +152,7 @@ def test_a_long_description_loses_details_but_no_names() -> None:
     [
         (r"$p_\sigma(x)$", "p_σ(x)"),
         (r"$p_\text{data}$", "p_data"),
+        ("$x_1$", "x₁"),
         (r"$\mathdefault{10^{-2}}$", "10^−2".replace("−", "-")),
         (r"$2\cdot 10^{3}$", "2·10^3"),
         (r"costs \$5", "costs $5"),
