@@ -55,18 +55,19 @@ window.addEventListener("DOMContentLoaded", () => {
 /* The summaries of a search are plain text: formulas stand there as one would type them. */
 window.addEventListener("DOMContentLoaded", () => {
   if (typeof Search === "undefined") return;
-  const letters = "alpha α beta β gamma γ delta δ epsilon ε theta θ lambda λ mu μ sigma σ phi φ psi ψ Sigma Σ sim ~ "
-    + "pi π sum ∑ int ∫ log log exp exp min min max max mid | Vert ‖ le ≤ ge ≥ ne ≠ cdot · times × "
-    + "infty ∞ to → in ∈ approx ≈ sqrt √ nabla ∇ partial ∂ odot ⊙ dots … ldots … cdots …";
+  const letters = "alpha α beta β gamma γ delta δ epsilon ε theta θ lambda λ mu μ sigma σ phi φ psi ψ "
+    + "pi π Sigma Σ sum ∑ int ∫ log log exp exp min min max max mid | Vert ‖ le ≤ ge ≥ ne ≠ sim ~ "
+    + "approx ≈ to → in ∈ infty ∞ cdot · times × odot ⊙ sqrt √ nabla ∇ partial ∂ dots … ldots … cdots …";
   const known = Object.fromEntries(letters.match(/\S+ \S+/g).map((pair) => pair.split(" ")));
+  const spaced = (text) => text.replace(/^[a-z]+$/, "$& ");
   const typed = (formula) => formula
     .replace(/\\tag\{([^}]*)\}/g, " ($1)")
     .replace(/\\frac\{([^{}]*)\}\{([^{}]*)\}/g, "($1)/($2)")
-    .replace(/\\([A-Za-z]+) ?/g, (_, name) => (known[name.replace(/^var/, "")] ?? "").replace(/^[a-z]+$/, "$& "))
+    .replace(/\\(?:var)?([A-Za-z]+) ?/g, (_, name) => spaced(known[name] ?? ""))
     .replace(/\\[,;:! ]/g, " ").replace(/\\(.)/g, "$1").replace(/[{}]/g, "");
   const text = Search.htmlToText;
-  Search.htmlToText = (page, anchor) =>
-    text(page, anchor).replace(/\\\((.*?)\\\)|\\\[(.*?)\\\]/gs, (_, inside, displayed) => typed(inside ?? displayed));
+  Search.htmlToText = (page, anchor) => text(page, anchor).replace(
+    /\\\((.*?)\\\)|\\\[(.*?)\\\]/gs, (_, inside, displayed) => typed(inside ?? displayed));
 });
 /* On a phone the contents close with Escape; the focus goes back to the button that opened them. */
 window.addEventListener("DOMContentLoaded", () => {
