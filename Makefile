@@ -17,8 +17,8 @@ SPACE := 3
 ONE_THREAD := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test book pdf browser accessibility links costs portability sync bench assignments grade mutants exercises \
-	progress lock clean
+.PHONY: help lab test book pdf browser accessibility links costs portability sync bench assignments \
+	grade mutants exercises progress lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 15
